@@ -1,0 +1,114 @@
+//! Every limit and default of the engine, with its reason.
+//!
+//! A limit that an application may change is a field of [`Limits`]; the rest are properties of the
+//! storage format.
+
+use std::time::Duration;
+
+/// Items in one batch, unless [`Limits::items_per_batch`] says otherwise.
+///
+/// A batch is one acknowledged unit: it is submitted, committed and reported whole. A thousand keeps
+/// its commit near one disk sync and its outcomes in a handful of stored values.
+pub const ITEMS_PER_BATCH: usize = 1_000;
+
+/// The most that [`Limits::items_per_batch`] may be set to. Item numbers are stored in 16 bits.
+pub const ITEMS_PER_BATCH_MAX: usize = 65_000;
+
+/// Largest item or output, in bytes of JSON.
+///
+/// The store keeps every value below 64 KiB, because larger ones leave its log for side files that
+/// are never synced; the rest of the 64 KiB is framing.
+pub const PAYLOAD_BYTES: usize = 60 << 10;
+
+/// Largest batch, in bytes of JSON over all items. One batch is one atomic write.
+pub const BATCH_BYTES: usize = 16 << 20;
+
+/// Longest failure message kept, in bytes; longer ones are cut and marked.
+pub const FAILURE_MESSAGE_BYTES: usize = 2 << 10;
+
+/// Largest `details` of a failure kept, in bytes of JSON; larger ones are dropped and said so.
+pub const FAILURE_DETAILS_BYTES: usize = 8 << 10;
+
+/// Longest failure code and field kept, in bytes; longer ones are cut.
+pub const FAILURE_NAME_BYTES: usize = 256;
+
+/// Longest key of a table row, in bytes of its encoding.
+pub const TABLE_KEY_BYTES: usize = 512;
+
+/// Largest table row, in bytes of JSON. The same reason as [`PAYLOAD_BYTES`].
+pub const TABLE_VALUE_BYTES: usize = 60 << 10;
+
+/// Longest name of an operation or table, and longest owner or idempotency key, in bytes.
+pub const NAME_BYTES: usize = 255;
+
+/// Queued and running batches that a queue holds at once, unless [`Limits::unfinished_batches`] says
+/// otherwise. Bounds the engine's memory: a queued batch costs about a kilobyte.
+pub const UNFINISHED_BATCHES: usize = 10_000;
+
+/// How long an idempotency key is remembered, unless [`Limits::idempotency_keys_for`] says otherwise:
+/// a yearly import is still recognised a month late.
+pub const IDEMPOTENCY_KEYS_FOR: Duration = Duration::from_secs(400 * 24 * 3600);
+
+/// Worker threads, at most.
+pub const WORKERS_MAX: usize = 1_024;
+
+/// The store's page cache in bytes, unless the builder says otherwise. It is a soft limit: expect up
+/// to twice as much.
+pub const CACHE_BYTES: u64 = 64 << 20;
+
+/// The range that the cache may be set to, in bytes.
+pub const CACHE_BYTES_RANGE: std::ops::RangeInclusive<u64> = (8 << 20)..=(4 << 30);
+
+/// How long dropping the last `Queue` waits for handlers that are still running.
+pub const DROP_WAIT: Duration = Duration::from_secs(5);
+
+/// A commit that takes longer than this is taken for lost: the queue latches failed and says so. The
+/// storage engine waits for ever when its I/O thread has died.
+pub const COMMIT_WATCHDOG: Duration = Duration::from_secs(60);
+
+/// Largest value in the store, in bytes, keys and framing included. See [`PAYLOAD_BYTES`].
+pub(crate) const VALUE_BYTES: usize = 64 << 10;
+
+/// Item chunks and journal segments are cut at this many bytes: few, large values are what the store
+/// is fast with, and [`VALUE_BYTES`] is the ceiling.
+pub(crate) const PACKED_BYTES: usize = VALUE_BYTES - 512;
+
+/// A commit group takes no further command past this many bytes. One submitted batch may exceed it.
+pub(crate) const GROUP_BYTES: usize = 4 << 20;
+
+/// Commands that may wait for the writer; more submitters than this wait in the channel's queue.
+pub(crate) const WRITER_CHANNEL: usize = 256;
+
+/// A worker hands back what it has after this long, so that progress is live and stop is quick.
+pub(crate) const SLICE_TIME: Duration = Duration::from_millis(5);
+
+/// Items in one slice, at most: what a crash makes run again is workers x slice.
+pub(crate) const SLICE_ITEMS: u32 = 256;
+
+/// Items in the first slice of an operation whose speed is not known yet.
+pub(crate) const FIRST_SLICE_ITEMS: u32 = 16;
+
+/// Limits an application may set for its queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Items in one batch: 1 to [`ITEMS_PER_BATCH_MAX`]. Default [`ITEMS_PER_BATCH`].
+    pub items_per_batch: usize,
+    /// Bytes of JSON in one batch, 1 to [`BATCH_BYTES`]. Default [`BATCH_BYTES`].
+    pub batch_bytes: usize,
+    /// Queued and running batches at once, 1 to 1,000,000. Default [`UNFINISHED_BATCHES`].
+    pub unfinished_batches: usize,
+    /// How long an idempotency key is remembered. Default [`IDEMPOTENCY_KEYS_FOR`].
+    pub idempotency_keys_for: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            items_per_batch: ITEMS_PER_BATCH,
+            batch_bytes: BATCH_BYTES,
+            unfinished_batches: UNFINISHED_BATCHES,
+            idempotency_keys_for: IDEMPOTENCY_KEYS_FOR,
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The store: makes batches, outcomes and table rows durable.
+//!
+//! [`Store`] is the whole of what the engine asks of a storage engine, and the only place to join
+//! another one. It knows keys and values, nothing of batches; what the values mean is in `record`,
+//! how they are framed in `codec`, which keys there are in `keys`. [`Vault`] puts the meta record and
+//! the rule "nothing is seen before it is durable" on top.
+
+pub(crate) mod memory;
+mod sled_store;
+
+#[cfg(test)]
+mod conformance;
+
+pub(crate) use sled_store::SledStore;
+
+use std::ops::Deref;
+
+/// A stored value: shared bytes, cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Value(sled::IVec);
+
+impl Deref for Value {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<&[u8]> for Value {
+    fn from(bytes: &[u8]) -> Self {
+        Self(sled::IVec::from(bytes))
+    }
+}
+
+impl From<Vec<u8>> for Value {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(sled::IVec::from(bytes))
+    }
+}
+
+/// Writes that are applied together or not at all. A later write to a key replaces an earlier one.
+#[derive(Debug, Default)]
+pub(crate) struct Writes(pub(crate) Vec<(Vec<u8>, Option<Value>)>);
+
+impl Writes {
+    pub(crate) fn put(&mut self, key: Vec<u8>, value: impl Into<Value>) {
+        self.0.push((key, Some(value.into())));
+    }
+
+    pub(crate) fn remove(&mut self, key: Vec<u8>) {
+        self.0.push((key, None));
+    }
+}
+
+/// A storage engine went wrong. Whatever was being written may or may not be there after reopening.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct StoreError(pub(crate) String);
+
+/// Rows of a scan, in key order from the front and in reverse from the back.
+pub(crate) type Scan<'a> =
+    Box<dyn DoubleEndedIterator<Item = Result<(Value, Value), StoreError>> + 'a>;
+
+/// An ordered, durable map of byte strings.
+///
+/// The contract, which `conformance` checks on every implementation:
+/// - Keys are ordered as byte strings. Keys are at most 600 bytes, values at most
+///   [`VALUE_BYTES`](crate::limits::VALUE_BYTES); a larger value is an error and nothing is applied.
+/// - `commit` is atomic across crashes: after reopening either all of its writes are there or none.
+///   When it returns `Ok` they are durable against power loss. Commits become durable in the order
+///   of their calls; there is one committer at a time, the caller sees to that.
+/// - After `commit` returned an error the outcome is unknown, and every later `commit` is an error:
+///   the store must be reopened.
+/// - `get` and `scan` may be called at any time from any thread. While a commit is under way they may
+///   show its writes early, and a scan may show some of them without the others: callers that must
+///   not see that go through [`Vault::view`].
+pub(crate) trait Store: Send + Sync + 'static {
+    /// The value under `key`.
+    fn get(&self, key: &[u8]) -> Result<Option<Value>, StoreError>;
+
+    /// The rows with `from <= key < to`, in key order.
+    fn scan(&self, from: &[u8], to: &[u8]) -> Scan<'_>;
+
+    /// Applies `writes` atomically and makes them durable. `sequence` grows with every commit.
+    fn commit(&self, sequence: u64, writes: Writes) -> Result<(), StoreError>;
+
+    /// Bytes that the store takes on disk.
+    fn size_on_disk(&self) -> Result<u64, StoreError>;
+}
