@@ -1,0 +1,141 @@
+//! Hands out items: fires retry timers, chooses whose turn it is, cuts slices.
+
+use super::engine::{InFlight, Kernel};
+use super::event::Event;
+use super::input::{Output, Slice, SliceId, SliceItem};
+use super::lifecycle::Phase;
+use super::{BatchId, OperationIndex, Timestamp};
+
+impl Kernel {
+    pub(super) fn fire_timers(&mut self, now: Timestamp) {
+        while let Some((due, batch, index)) = self.timers.first().copied() {
+            if due > now {
+                break;
+            }
+            self.timers.remove(&(due, batch, index));
+            let Some(member) = self.batches.get_mut(&batch) else {
+                continue;
+            };
+            member.state.items_mut().wake(index);
+            self.offer(batch, index);
+            self.refresh(batch);
+            self.mark_changed(batch);
+        }
+    }
+
+    pub(super) fn schedule(&mut self, now: Timestamp) {
+        if self.closing {
+            return;
+        }
+        while let Some(operation) = self.choose() {
+            let Some((turn, batch)) = self.lane(operation).next(self.leased) else {
+                break;
+            };
+            self.enter_lines(operation, batch);
+            let items = self.take_items(operation, batch);
+            self.lane_mut(operation).set_ready(turn, batch, false);
+            let turn = self.take_turn();
+            if let Some(member) = self.batches.get_mut(&batch) {
+                member.turn = turn;
+            }
+            self.refresh(batch);
+            if !items.is_empty() {
+                self.start(operation, batch, items, now);
+            }
+        }
+    }
+
+    /// The operation that starts the next slice: the one whose batch has waited longest.
+    fn choose(&self) -> Option<OperationIndex> {
+        let others = u32::try_from(self.slices.len()).unwrap_or(u32::MAX) - self.leased;
+        // However many leased slices are out, one worker runs them.
+        let busy = others + self.leased.min(1);
+        self.lanes
+            .iter()
+            .enumerate()
+            .filter(|(_, lane)| {
+                let room = if lane.is_fast() {
+                    busy < self.workers * 2
+                } else {
+                    busy < self.workers
+                };
+                // The second leased slice goes to the worker that has the first.
+                room || (lane.spec.exactly_once && self.leased == 1 && lane.is_fast())
+            })
+            .filter_map(|(index, lane)| Some((lane.next(self.leased)?, index)))
+            .min()
+            .map(|(_, index)| OperationIndex(index))
+    }
+
+    fn take_items(&mut self, operation: OperationIndex, batch: BatchId) -> Vec<SliceItem> {
+        let idle = self
+            .workers
+            .saturating_sub(u32::try_from(self.slices.len()).unwrap_or(u32::MAX))
+            .max(1);
+        let lane = self.lane(operation);
+        let mut most = lane.slice_items();
+        let spread = !lane.is_fast() && !lane.spec.exactly_once;
+        let Some(member) = self.batches.get_mut(&batch) else {
+            return Vec::new();
+        };
+        if spread {
+            // Slow or unknown: a few items must not line up behind one worker while others idle.
+            most = most.min(member.state.pending_count().div_ceil(idle)).max(1);
+        }
+        let mut taken = Vec::new();
+        while taken.len() < most as usize {
+            let index = if member.keys.is_some() {
+                member.startable.pop_first()
+            } else {
+                member.state.items_mut().first_pending()
+            };
+            let Some(index) = index else { break };
+            let items = member.state.items_mut();
+            items.take(index);
+            let attempt = items.next_attempt(index);
+            taken.push(SliceItem { index, attempt });
+        }
+        taken
+    }
+
+    fn start(
+        &mut self,
+        operation: OperationIndex,
+        batch: BatchId,
+        items: Vec<SliceItem>,
+        now: Timestamp,
+    ) {
+        let id = SliceId(self.next_slice);
+        self.next_slice += 1;
+        if let Some(member) = self.batches.get_mut(&batch)
+            && member.state.phase == Phase::Queued
+        {
+            match member.state.apply(&Event::Started { at: now }) {
+                Ok(()) => member.unrecorded_start = Some(now),
+                Err(error) => self.out.push(Output::Defect { batch, error }),
+            }
+        }
+        let lane = self.lane_mut(operation);
+        lane.slices += 1;
+        let exactly_once = lane.spec.exactly_once;
+        self.leased += u32::from(exactly_once);
+        self.slices.insert(
+            id,
+            InFlight {
+                batch,
+                operation,
+                exactly_once,
+                items: items.clone(),
+                ended: 0,
+            },
+        );
+        self.mark_changed(batch);
+        self.out.push(Output::Start(Slice {
+            id,
+            batch,
+            operation,
+            exactly_once,
+            items,
+        }));
+    }
+}

@@ -1,0 +1,543 @@
+//! The kernel itself: takes an input, changes its books, puts out what follows.
+
+use super::batch::{BatchState, Recovered};
+use super::event::{Event, Fate, ItemEvent};
+use super::input::{Input, OperationSpec, Output, Refusal, SliceId, SliceItem, Ticket, Verdict};
+use super::lifecycle::Phase;
+use super::schedule::Lane;
+use super::{BatchId, OperationIndex, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is shown of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BatchView {
+    pub(crate) phase: Phase,
+    pub(crate) operation: OperationIndex,
+    pub(crate) position: u64,
+    pub(crate) total: u32,
+    pub(crate) succeeded: u32,
+    pub(crate) failed: u32,
+    pub(crate) in_flight: u32,
+    pub(crate) waiting: u32,
+    pub(crate) started_at: Option<Timestamp>,
+    pub(crate) ended_at: Option<Timestamp>,
+}
+
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) state: BatchState,
+    pub(super) operation: OperationIndex,
+    pub(super) position: u64,
+    pub(super) turn: u64,
+    /// The admission is durable: items may start.
+    pub(super) durable: bool,
+    pub(super) keys: Option<Box<[u64]>>,
+    /// Of a batch with keys: it stands in its operation's lines.
+    pub(super) in_lines: bool,
+    /// Of a batch with keys: pending items at the head of their line.
+    pub(super) startable: BTreeSet<u16>,
+    /// The start is recorded with the first outcomes, to save a commit.
+    pub(super) unrecorded_start: Option<Timestamp>,
+    pub(super) changed: bool,
+}
+
+impl Member {
+    fn new(operation: OperationIndex, position: u64, state: BatchState) -> Self {
+        Self {
+            state,
+            operation,
+            position,
+            turn: 0,
+            durable: false,
+            keys: None,
+            in_lines: false,
+            startable: BTreeSet::new(),
+            unrecorded_start: None,
+            changed: true,
+        }
+    }
+
+    pub(super) fn key(&self, index: u16) -> Option<u64> {
+        let key = *self.keys.as_ref()?.get(usize::from(index))?;
+        (key != 0).then_some(key)
+    }
+
+    fn view(&self) -> BatchView {
+        BatchView {
+            phase: self.state.phase,
+            operation: self.operation,
+            position: self.position,
+            total: self.state.total,
+            succeeded: self.state.succeeded,
+            failed: self.state.failed,
+            in_flight: self.state.taken_count(),
+            waiting: self.state.waiting_count(),
+            started_at: self.state.started_at,
+            ended_at: self.state.ended_at,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct InFlight {
+    pub(super) batch: BatchId,
+    pub(super) operation: OperationIndex,
+    pub(super) exactly_once: bool,
+    pub(super) items: Vec<SliceItem>,
+    /// Items whose verdict is in.
+    pub(super) ended: usize,
+}
+
+/// What follows when the group being gathered is durable.
+#[derive(Debug)]
+enum Dependent {
+    Ack(Ticket),
+    Admit(BatchId),
+    End(BatchId),
+}
+
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    pub(super) workers: u32,
+    unfinished_limit: usize,
+    pub(super) lanes: Vec<Lane>,
+    pub(super) batches: BTreeMap<BatchId, Member>,
+    pub(super) slices: BTreeMap<SliceId, InFlight>,
+    /// Ends of retry waits.
+    pub(super) timers: BTreeSet<(Timestamp, BatchId, u16)>,
+    dependents: Vec<Dependent>,
+    changed: Vec<BatchId>,
+    pub(super) leased: u32,
+    next_batch: u64,
+    next_position: u64,
+    pub(super) next_slice: u64,
+    next_turn: u64,
+    pub(super) closing: bool,
+    failed: bool,
+    pub(super) out: Vec<Output>,
+}
+
+impl Kernel {
+    pub(crate) fn new(
+        operations: Vec<OperationSpec>,
+        workers: u32,
+        unfinished_limit: usize,
+        next_batch: BatchId,
+    ) -> Self {
+        Self {
+            workers,
+            unfinished_limit,
+            lanes: operations.into_iter().map(Lane::new).collect(),
+            batches: BTreeMap::new(),
+            slices: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            dependents: Vec::new(),
+            changed: Vec::new(),
+            leased: 0,
+            next_batch: next_batch.0,
+            next_position: 0,
+            next_slice: 0,
+            next_turn: 0,
+            closing: false,
+            failed: false,
+            out: Vec::new(),
+        }
+    }
+
+    /// Takes in the unfinished batches of a store, in any order, before the first input. A stopping
+    /// batch has nothing in flight any more: its stop is put out for recording.
+    pub(crate) fn recover(&mut self, mut batches: Vec<Recovered>, now: Timestamp) -> Vec<Output> {
+        batches.sort_by_key(|batch| (batch.position, batch.batch));
+        for recovered in batches {
+            let batch = recovered.batch;
+            self.next_position = self.next_position.max(recovered.position + 1);
+            let longest_wait_ms = self.lane(recovered.operation).spec.retry.longest_wait_ms();
+            let latest = now.plus_ms(longest_wait_ms);
+            self.enter(recovered, latest);
+            self.admit(batch);
+            self.end_if_done(batch, now);
+        }
+        self.fire_timers(now);
+        self.schedule(now);
+        std::mem::take(&mut self.out)
+    }
+
+    /// Takes in one input. What comes out must take effect in the order in which it comes out. The
+    /// caller records what is to be recorded, and says [`Input::Committed`] when that is durable; it
+    /// says so too when there was nothing to record, because answers may be waiting.
+    pub(crate) fn handle(&mut self, input: Input, now: Timestamp) -> Vec<Output> {
+        if self.failed {
+            return Vec::new();
+        }
+        match input {
+            Input::Submitted {
+                ticket,
+                operation,
+                total,
+                keys,
+            } => self.submitted(ticket, operation, total, keys),
+            Input::StopRequested { ticket, batch } => self.stop_requested(ticket, batch, now),
+            Input::ResumeRequested { ticket, batch } => self.resume_requested(ticket, batch, now),
+            Input::Finished {
+                slice,
+                verdicts,
+                returned,
+                busy_us,
+            } => self.finished(slice, &verdicts, returned, busy_us, now),
+            Input::Undecodable { operation } => self.lane_mut(operation).paused = true,
+            Input::Committed => self.committed(),
+            Input::CommitFailed => {
+                self.failed = true;
+                self.dependents.clear();
+            }
+            Input::Tick => {}
+            Input::Closing => self.close(),
+        }
+        if !self.failed {
+            self.fire_timers(now);
+            self.schedule(now);
+        }
+        std::mem::take(&mut self.out)
+    }
+
+    /// When time alone will next change something.
+    pub(crate) fn next_wake(&self) -> Option<Timestamp> {
+        self.timers.first().map(|(due, _, _)| *due)
+    }
+
+    pub(crate) fn view(&self, batch: BatchId) -> Option<BatchView> {
+        self.batches.get(&batch).map(Member::view)
+    }
+
+    /// Batches whose view changed since the last call. Their views are of durable facts only when
+    /// nothing waits for a commit.
+    pub(crate) fn take_changed(&mut self) -> Vec<(BatchId, BatchView)> {
+        let changed = std::mem::take(&mut self.changed);
+        let mut views = Vec::with_capacity(changed.len());
+        for batch in changed {
+            if let Some(member) = self.batches.get_mut(&batch) {
+                member.changed = false;
+                views.push((batch, member.view()));
+            }
+        }
+        views
+    }
+
+    pub(crate) fn unfinished(&self) -> usize {
+        self.batches.len()
+    }
+
+    pub(crate) fn slices_in_flight(&self) -> usize {
+        self.slices.len()
+    }
+
+    pub(crate) fn next_batch(&self) -> BatchId {
+        BatchId(self.next_batch)
+    }
+
+    fn submitted(
+        &mut self,
+        ticket: Ticket,
+        operation: OperationIndex,
+        total: u32,
+        keys: Option<Box<[u64]>>,
+    ) {
+        if let Some(refusal) = self.refusal() {
+            return self.out.push(Output::Refused { ticket, refusal });
+        }
+        let batch = BatchId(self.next_batch);
+        self.next_batch += 1;
+        let position = self.take_position();
+        let mut member = Member::new(operation, position, BatchState::queued(total));
+        member.keys = keys;
+        self.batches.insert(batch, member);
+        self.changed.push(batch);
+        self.out.push(Output::Admitted {
+            ticket,
+            batch,
+            position,
+        });
+        self.dependents.push(Dependent::Admit(batch));
+        self.dependents.push(Dependent::Ack(ticket));
+    }
+
+    fn refusal(&self) -> Option<Refusal> {
+        if self.closing {
+            return Some(Refusal::Closing);
+        }
+        let limit = self.unfinished_limit;
+        (self.batches.len() >= limit).then_some(Refusal::Full { limit })
+    }
+
+    fn stop_requested(&mut self, ticket: Ticket, batch: BatchId, now: Timestamp) {
+        let may_start = self
+            .batches
+            .get(&batch)
+            .is_some_and(|member| member.state.phase.may_start());
+        if may_start {
+            self.out.push(Output::Close { batch });
+            self.leave_order(batch);
+            self.record(batch, Event::StopRequested { at: now });
+            for (slice, in_flight) in &self.slices {
+                if in_flight.batch == batch {
+                    self.out.push(Output::Recall { slice: *slice });
+                }
+            }
+            self.end_if_done(batch, now);
+        }
+        // A stop that was asked for before may still be on its way to the disk: wait with it.
+        self.answer(ticket);
+    }
+
+    fn resume_requested(&mut self, ticket: Ticket, mut batch: Recovered, now: Timestamp) {
+        let id = batch.batch;
+        let present = self.batches.get(&id).map(|member| member.state.phase);
+        let phase = present.unwrap_or(batch.state.phase);
+        if present.is_some() || phase != Phase::Stopped {
+            let state = phase.state();
+            let refusal = Refusal::NotStopped { state };
+            return self.out.push(Output::Refused { ticket, refusal });
+        }
+        if let Some(refusal) = self.refusal() {
+            return self.out.push(Output::Refused { ticket, refusal });
+        }
+        batch.position = self.take_position();
+        let longest_wait_ms = self.lane(batch.operation).spec.retry.longest_wait_ms();
+        self.enter(batch, now.plus_ms(longest_wait_ms));
+        self.record(id, Event::Resumed { at: now });
+        self.dependents.push(Dependent::Admit(id));
+        self.answer(ticket);
+    }
+
+    fn finished(
+        &mut self,
+        slice: SliceId,
+        verdicts: &[Verdict],
+        returned: bool,
+        busy_us: u64,
+        now: Timestamp,
+    ) {
+        let Some(mut in_flight) = self.slices.remove(&slice) else {
+            return;
+        };
+        let batch = in_flight.batch;
+        self.lane_mut(in_flight.operation)
+            .learn(verdicts.len(), busy_us);
+        let first = in_flight.ended;
+        in_flight.ended = (first + verdicts.len()).min(in_flight.items.len());
+        let ended = &in_flight.items[first..in_flight.ended];
+        self.end_items(batch, in_flight.operation, ended, verdicts, now);
+        if returned {
+            for item in &in_flight.items[in_flight.ended..] {
+                self.release(batch, item.index);
+            }
+            self.lane_mut(in_flight.operation).slices -= 1;
+            self.leased -= u32::from(in_flight.exactly_once);
+        } else {
+            self.slices.insert(slice, in_flight);
+        }
+        self.refresh(batch);
+        self.end_if_done(batch, now);
+    }
+
+    fn end_items(
+        &mut self,
+        batch: BatchId,
+        operation: OperationIndex,
+        ended: &[SliceItem],
+        verdicts: &[Verdict],
+        now: Timestamp,
+    ) {
+        if ended.is_empty() {
+            return;
+        }
+        let retry = &self.lane(operation).spec.retry;
+        let items: Vec<ItemEvent> = ended
+            .iter()
+            .zip(verdicts)
+            .map(|(item, verdict)| ItemEvent {
+                index: item.index,
+                attempt: item.attempt,
+                fate: match verdict {
+                    Verdict::Succeeded => Fate::Succeeded,
+                    Verdict::Failed => Fate::Failed,
+                    Verdict::Retryable => retry
+                        .wait_ms_after(batch, item.index, item.attempt)
+                        .map_or(Fate::Failed, |wait_ms| Fate::Retry {
+                            due: now.plus_ms(wait_ms),
+                        }),
+                },
+            })
+            .collect();
+        let fates: Vec<(u16, Fate)> = items.iter().map(|item| (item.index, item.fate)).collect();
+        self.record(batch, Event::ItemsEnded { at: now, items });
+        for (index, fate) in fates {
+            self.release(batch, index);
+            match fate {
+                Fate::Retry { due } => {
+                    self.timers.insert((due, batch, index));
+                }
+                Fate::Succeeded | Fate::Failed => self.leave_line(batch, index),
+            }
+        }
+    }
+
+    /// Ends a batch that has nothing more to do, in the group that is being gathered.
+    fn end_if_done(&mut self, batch: BatchId, now: Timestamp) {
+        let Some(member) = self.batches.get(&batch) else {
+            return;
+        };
+        let all_settled = member
+            .state
+            .items()
+            .is_some_and(|items| items.all_settled());
+        match member.state.phase {
+            Phase::Running | Phase::Stopping if all_settled => {
+                self.record(batch, Event::Completed { at: now });
+                self.dependents.push(Dependent::End(batch));
+            }
+            Phase::Stopping if member.state.taken_count() == 0 => {
+                self.record(batch, Event::Stopped { at: now });
+                self.dependents.push(Dependent::End(batch));
+            }
+            // A queued batch is stopped by the request itself.
+            Phase::Stopped => self.dependents.push(Dependent::End(batch)),
+            _ => {}
+        }
+    }
+
+    fn committed(&mut self) {
+        for dependent in std::mem::take(&mut self.dependents) {
+            match dependent {
+                Dependent::Ack(ticket) => self.out.push(Output::Ack { ticket }),
+                Dependent::Admit(batch) => self.admit(batch),
+                Dependent::End(batch) => {
+                    if let Some(member) = self.batches.remove(&batch) {
+                        self.forget(batch, &member);
+                        let view = member.view();
+                        self.out.push(Output::Ended { batch, view });
+                    }
+                }
+            }
+        }
+    }
+
+    fn forget(&mut self, batch: BatchId, member: &Member) {
+        let lane = &mut self.lanes[member.operation.0];
+        lane.set_ready(member.turn, batch, false);
+        if let Some(items) = member.state.items() {
+            for (index, due) in items.waiting() {
+                self.timers.remove(&(due, batch, index));
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        self.closing = true;
+        for slice in self.slices.keys() {
+            self.out.push(Output::Recall { slice: *slice });
+        }
+    }
+
+    /// Answers when everything recorded so far is durable.
+    fn answer(&mut self, ticket: Ticket) {
+        self.dependents.push(Dependent::Ack(ticket));
+    }
+
+    /// Applies an event and puts it out for recording.
+    fn record(&mut self, batch: BatchId, event: Event) {
+        let Some(member) = self.batches.get_mut(&batch) else {
+            return;
+        };
+        if let Some(at) = member.unrecorded_start.take() {
+            let event = Event::Started { at };
+            self.out.push(Output::Record { batch, event });
+        }
+        match member.state.apply(&event) {
+            Ok(()) => self.out.push(Output::Record { batch, event }),
+            Err(error) => self.out.push(Output::Defect { batch, error }),
+        }
+        self.mark_changed(batch);
+    }
+
+    fn enter(&mut self, recovered: Recovered, latest: Timestamp) {
+        let Recovered {
+            batch,
+            operation,
+            position,
+            keys,
+            state,
+        } = recovered;
+        let mut member = Member::new(operation, position, state);
+        member.keys = keys;
+        let waiting: Vec<_> = member
+            .state
+            .items()
+            .map(|items| items.waiting().collect())
+            .unwrap_or_default();
+        for (index, due) in waiting {
+            // The clock may have been set back since: no wait is longer than the policy's longest.
+            let due = due.min(latest);
+            member.state.items_mut().wait_until(index, due);
+            self.timers.insert((due, batch, index));
+        }
+        self.batches.insert(batch, member);
+        self.changed.push(batch);
+    }
+
+    /// The batch's admission is durable: it takes its place in order and turn.
+    fn admit(&mut self, batch: BatchId) {
+        let turn = self.take_turn();
+        let Some(member) = self.batches.get_mut(&batch) else {
+            return;
+        };
+        member.durable = true;
+        member.turn = turn;
+        if member.keys.is_some() && member.state.phase.may_start() {
+            let order = &mut self.lanes[member.operation.0].order;
+            order.enroll(member.position, batch);
+        }
+        self.refresh(batch);
+    }
+
+    /// Puts a batch on its operation's list of ready batches, or takes it off.
+    pub(super) fn refresh(&mut self, batch: BatchId) {
+        let Some(member) = self.batches.get(&batch) else {
+            return;
+        };
+        let has_work = if member.keys.is_some() && member.in_lines {
+            !member.startable.is_empty()
+        } else {
+            member.state.pending_count() > 0
+        };
+        let ready = member.durable && member.state.phase.may_start() && has_work;
+        self.lanes[member.operation.0].set_ready(member.turn, batch, ready);
+    }
+
+    pub(super) fn mark_changed(&mut self, batch: BatchId) {
+        if let Some(member) = self.batches.get_mut(&batch)
+            && !member.changed
+        {
+            member.changed = true;
+            self.changed.push(batch);
+        }
+    }
+
+    pub(super) fn lane(&self, operation: OperationIndex) -> &Lane {
+        &self.lanes[operation.0]
+    }
+
+    pub(super) fn lane_mut(&mut self, operation: OperationIndex) -> &mut Lane {
+        &mut self.lanes[operation.0]
+    }
+
+    fn take_position(&mut self) -> u64 {
+        self.next_position += 1;
+        self.next_position
+    }
+
+    pub(super) fn take_turn(&mut self) -> u64 {
+        self.next_turn += 1;
+        self.next_turn
+    }
+}

@@ -1,0 +1,148 @@
+//! What goes into the kernel and what comes out of it.
+
+use super::batch::{BadEvent, Recovered};
+use super::engine::BatchView;
+use super::event::Event;
+use super::lifecycle::State;
+use super::retry::RetryPolicy;
+use super::{BatchId, OperationIndex};
+
+/// Whom to answer: the number of a caller's request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ticket(pub(crate) u64);
+
+/// One hand-out of items to a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SliceId(pub(crate) u64);
+
+/// What the kernel knows of an operation.
+#[derive(Debug, Clone)]
+pub(crate) struct OperationSpec {
+    /// A batch of an operation that is not registered stays queued.
+    pub(crate) registered: bool,
+    /// Its items take the lease: one slice of such items runs at a time.
+    pub(crate) exactly_once: bool,
+    pub(crate) retry: RetryPolicy,
+    /// Items that run at once, at most.
+    pub(crate) concurrency: Option<u32>,
+}
+
+/// How a handler left an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Succeeded,
+    Failed,
+    /// Failed in a way that another attempt may mend.
+    Retryable,
+}
+
+#[derive(Debug)]
+pub(crate) enum Input {
+    Submitted {
+        ticket: Ticket,
+        operation: OperationIndex,
+        total: u32,
+        /// The hash of each item's ordering key, 0 for none.
+        keys: Option<Box<[u64]>>,
+    },
+    StopRequested {
+        ticket: Ticket,
+        batch: BatchId,
+    },
+    /// A stopped batch, read back from the store, is to go on.
+    ResumeRequested {
+        ticket: Ticket,
+        batch: Recovered,
+    },
+    /// A worker ended the next items of a slice, in the slice's order.
+    Finished {
+        slice: SliceId,
+        verdicts: Vec<Verdict>,
+        /// The worker is done with the slice; items without a verdict did not start.
+        returned: bool,
+        /// Time the handlers took, for the size of the next slice.
+        busy_us: u64,
+    },
+    /// An item of this operation cannot be decoded: nothing of it starts until the next open.
+    Undecodable {
+        operation: OperationIndex,
+    },
+    /// Everything put out for recording so far is durable.
+    Committed,
+    /// What was put out for recording may or may not be durable. The kernel goes silent.
+    CommitFailed,
+    /// Time has passed.
+    Tick,
+    /// Start nothing more.
+    Closing,
+}
+
+/// Items for one worker, in the order in which they start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Slice {
+    pub(crate) id: SliceId,
+    pub(crate) batch: BatchId,
+    pub(crate) operation: OperationIndex,
+    pub(crate) exactly_once: bool,
+    pub(crate) items: Vec<SliceItem>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SliceItem {
+    pub(crate) index: u16,
+    pub(crate) attempt: u32,
+}
+
+/// Why a request was refused. Nothing was recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// There are as many unfinished batches as the limits allow.
+    Full { limit: usize },
+    /// Only stopped batches go on.
+    NotStopped { state: State },
+    /// The queue is closing.
+    Closing,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Output {
+    /// A submission became this batch; record it.
+    Admitted {
+        ticket: Ticket,
+        batch: BatchId,
+        position: u64,
+    },
+    Refused {
+        ticket: Ticket,
+        refusal: Refusal,
+    },
+    /// Append to the batch's journal, in the group that is being gathered.
+    Record {
+        batch: BatchId,
+        event: Event,
+    },
+    /// What the request asked for is durable.
+    Ack {
+        ticket: Ticket,
+    },
+    /// Hand to a worker.
+    Start(Slice),
+    /// From now on no item of the batch may start.
+    Close {
+        batch: BatchId,
+    },
+    /// Take the slice back if no worker has begun it.
+    Recall {
+        slice: SliceId,
+    },
+    /// The batch's end is durable; the kernel has forgotten the batch.
+    Ended {
+        batch: BatchId,
+        view: BatchView,
+    },
+    /// The kernel contradicted itself: the queue must fail before anything more is recorded.
+    Defect {
+        batch: BatchId,
+        error: BadEvent,
+    },
+}

@@ -1,0 +1,141 @@
+//! The items of one unfinished batch: which are settled, taken, waiting, pending. A few bits an item.
+
+use super::Timestamp;
+use super::bits::Bits;
+use std::collections::BTreeMap;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Items {
+    total: u32,
+    /// Items with a final outcome.
+    settled: Bits,
+    settled_count: u32,
+    /// Items in a slice: an observation, not in the journal.
+    taken: Bits,
+    taken_count: u32,
+    /// Items that run again at a time, and when.
+    waiting: BTreeMap<u16, Timestamp>,
+    /// Attempts made by items that are not settled and have made one.
+    attempts: BTreeMap<u16, u32>,
+    /// No item below this one is pending.
+    next: u32,
+}
+
+impl Items {
+    pub(crate) fn new(total: u32) -> Self {
+        Self {
+            total,
+            settled: Bits::new(total),
+            settled_count: 0,
+            taken: Bits::new(total),
+            taken_count: 0,
+            waiting: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            next: 0,
+        }
+    }
+
+    pub(crate) fn is_settled(&self, index: u16) -> bool {
+        self.settled.contains(index)
+    }
+
+    pub(crate) fn is_taken(&self, index: u16) -> bool {
+        self.taken.contains(index)
+    }
+
+    pub(crate) fn is_pending(&self, index: u16) -> bool {
+        u32::from(index) < self.total
+            && !self.settled.contains(index)
+            && !self.taken.contains(index)
+            && !self.waiting.contains_key(&index)
+    }
+
+    pub(crate) fn all_settled(&self) -> bool {
+        self.settled_count == self.total
+    }
+
+    pub(crate) fn taken_count(&self) -> u32 {
+        self.taken_count
+    }
+
+    pub(crate) fn pending_count(&self) -> u32 {
+        self.total - self.settled_count - self.taken_count - self.waiting_count()
+    }
+
+    pub(crate) fn waiting_count(&self) -> u32 {
+        u32::try_from(self.waiting.len()).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = (u16, Timestamp)> + '_ {
+        self.waiting.iter().map(|(index, due)| (*index, *due))
+    }
+
+    /// The number of the attempt that `index` would make next.
+    pub(crate) fn next_attempt(&self, index: u16) -> u32 {
+        self.attempts
+            .get(&index)
+            .map_or(1, |made| made.saturating_add(1))
+    }
+
+    /// The pending item with the lowest number.
+    pub(crate) fn first_pending(&mut self) -> Option<u16> {
+        while self.next < self.total {
+            let index = u16::try_from(self.next).ok()?;
+            if self.is_pending(index) {
+                return Some(index);
+            }
+            self.next += 1;
+        }
+        None
+    }
+
+    /// Marks a pending item as being in a slice.
+    pub(crate) fn take(&mut self, index: u16) {
+        if self.taken.insert(index) {
+            self.taken_count += 1;
+        }
+    }
+
+    /// An item left its slice, whether it ran or not.
+    pub(crate) fn release(&mut self, index: u16) {
+        if self.taken.remove(index) {
+            self.taken_count -= 1;
+            self.next = self.next.min(u32::from(index));
+        }
+    }
+
+    /// Gives an item its final outcome; false when it has one already or there is no such item.
+    pub(crate) fn settle(&mut self, index: u16) -> bool {
+        if u32::from(index) >= self.total || !self.settled.insert(index) {
+            return false;
+        }
+        self.settled_count += 1;
+        self.waiting.remove(&index);
+        self.attempts.remove(&index);
+        true
+    }
+
+    /// Lets an item run again at `due`; false when it is settled or there is no such item.
+    pub(crate) fn wait(&mut self, index: u16, attempt: u32, due: Timestamp) -> bool {
+        if u32::from(index) >= self.total || self.is_settled(index) {
+            return false;
+        }
+        self.attempts.insert(index, attempt);
+        self.waiting.insert(index, due);
+        true
+    }
+
+    /// Ends an item's wait.
+    pub(crate) fn wake(&mut self, index: u16) {
+        if self.waiting.remove(&index).is_some() {
+            self.next = self.next.min(u32::from(index));
+        }
+    }
+
+    /// Moves the end of a wait, without ending it.
+    pub(crate) fn wait_until(&mut self, index: u16, due: Timestamp) {
+        if let Some(until) = self.waiting.get_mut(&index) {
+            *until = due;
+        }
+    }
+}

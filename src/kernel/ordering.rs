@@ -1,0 +1,118 @@
+//! Items with ordering keys: when they enter their lines, when they may start, when they leave.
+
+use super::engine::Kernel;
+use super::{BatchId, OperationIndex};
+use std::collections::BTreeSet;
+
+impl Kernel {
+    /// Brings a batch with keys, and all that come before it, into the lines of its operation.
+    pub(super) fn enter_lines(&mut self, operation: OperationIndex, batch: BatchId) {
+        let Some(member) = self.batches.get(&batch) else {
+            return;
+        };
+        if member.keys.is_none() || member.in_lines {
+            return;
+        }
+        let position = member.position;
+        for entering in self.lane_mut(operation).order.admit_up_to(position) {
+            let Some(member) = self.batches.get_mut(&entering) else {
+                continue;
+            };
+            member.in_lines = true;
+            let total = member.state.total;
+            for index in (0..total).filter_map(|i| u16::try_from(i).ok()) {
+                let member = &self.batches[&entering];
+                let settled = member.state.items().is_some_and(|i| i.is_settled(index));
+                if settled {
+                    continue;
+                }
+                if let Some(key) = member.key(index) {
+                    let order = &mut self.lanes[operation.0].order;
+                    order.join(key, (entering, index));
+                }
+                self.offer(entering, index);
+            }
+            self.refresh(entering);
+        }
+    }
+
+    /// Notes an item of a batch with keys as startable, if it is.
+    pub(super) fn offer(&mut self, batch: BatchId, index: u16) {
+        let Some(member) = self.batches.get_mut(&batch) else {
+            return;
+        };
+        if !member.in_lines || !member.state.phase.may_start() {
+            return;
+        }
+        let order = &self.lanes[member.operation.0].order;
+        let heads = member
+            .key(index)
+            .is_none_or(|key| order.head(key) == Some((batch, index)));
+        if heads && member.state.items_mut().is_pending(index) {
+            member.startable.insert(index);
+        }
+    }
+
+    /// An item leaves its slice.
+    pub(super) fn release(&mut self, batch: BatchId, index: u16) {
+        let Some(member) = self.batches.get_mut(&batch) else {
+            return;
+        };
+        member.state.items_mut().release(index);
+        if member.state.phase.may_start() {
+            self.offer(batch, index);
+        } else {
+            self.leave_line(batch, index);
+        }
+        self.mark_changed(batch);
+    }
+
+    /// An item that stood at the head of its key's line leaves it; the next one may start.
+    pub(super) fn leave_line(&mut self, batch: BatchId, index: u16) {
+        let Some(member) = self.batches.get_mut(&batch) else {
+            return;
+        };
+        member.startable.remove(&index);
+        let Some(key) = member.key(index).filter(|_| member.in_lines) else {
+            return;
+        };
+        let operation = member.operation;
+        let order = &mut self.lanes[operation.0].order;
+        order.leave(key, |item| item == (batch, index));
+        self.offer_head(operation, key);
+    }
+
+    fn offer_head(&mut self, operation: OperationIndex, key: u64) {
+        if let Some((next, index)) = self.lane(operation).order.head(key) {
+            self.offer(next, index);
+            self.refresh(next);
+        }
+    }
+
+    /// A batch that is being stopped gives up its places, but for those of items that still run.
+    pub(super) fn leave_order(&mut self, batch: BatchId) {
+        let Some(member) = self.batches.get_mut(&batch) else {
+            return;
+        };
+        let operation = member.operation;
+        member.startable.clear();
+        let Some(keys) = &member.keys else {
+            return;
+        };
+        let lane = &mut self.lanes[operation.0];
+        if !member.in_lines {
+            lane.order.withdraw(member.position);
+            return;
+        }
+        let distinct: BTreeSet<u64> = keys.iter().copied().filter(|key| *key != 0).collect();
+        for key in &distinct {
+            let items = member.state.items();
+            lane.order.leave_anywhere(*key, |(owner, index)| {
+                owner == batch && !items.is_some_and(|items| items.is_taken(index))
+            });
+        }
+        for key in distinct {
+            self.offer_head(operation, key);
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! When a failed attempt is followed by another.
+
+use super::BatchId;
+use std::time::Duration;
+
+/// How often, and after what wait, an item that failed with a retryable failure runs again.
+///
+/// The wait before attempt `n + 1` is `first_wait * factor^(n - 1)`, at most `longest_wait`, less up to
+/// a quarter of it, drawn from a hash of batch, item and attempt so that items which failed together
+/// do not return together. Waits survive a restart.
+///
+/// ```
+/// use batchwright::RetryPolicy;
+/// use std::time::Duration;
+///
+/// let policy = RetryPolicy::exponential(5, Duration::from_millis(200)).longest_wait(Duration::from_secs(30));
+/// assert_eq!(policy.max_attempts(), 5);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetryPolicy {
+    max_attempts: u32,
+    first_wait_ms: u64,
+    factor: u32,
+    longest_wait_ms: u64,
+}
+
+impl RetryPolicy {
+    /// No retries: the first failure is final. The default.
+    pub fn none() -> Self {
+        Self::exponential(1, Duration::ZERO)
+    }
+
+    /// Up to `max_attempts` attempts in all (0 is taken as 1), waiting `first_wait` before the second
+    /// and twice as long before each further one, an hour at most.
+    pub fn exponential(max_attempts: u32, first_wait: Duration) -> Self {
+        Self {
+            max_attempts: max_attempts.max(1),
+            first_wait_ms: millis(first_wait),
+            factor: 2,
+            longest_wait_ms: 3_600_000,
+        }
+    }
+
+    /// The factor by which each wait exceeds the one before (0 is taken as 1: equal waits).
+    #[must_use]
+    pub fn factor(mut self, factor: u32) -> Self {
+        self.factor = factor.max(1);
+        self
+    }
+
+    /// The longest wait before an attempt.
+    #[must_use]
+    pub fn longest_wait(mut self, longest_wait: Duration) -> Self {
+        self.longest_wait_ms = millis(longest_wait);
+        self
+    }
+
+    /// Attempts of one item, the first included.
+    pub fn max_attempts(&self) -> u32 {
+        self.max_attempts
+    }
+
+    /// The wait after attempt `attempt` failed, or `None` when that was the last one.
+    pub(crate) fn wait_ms_after(&self, batch: BatchId, index: u16, attempt: u32) -> Option<u64> {
+        if attempt >= self.max_attempts {
+            return None;
+        }
+        let growth = u64::from(self.factor).saturating_pow(attempt.saturating_sub(1));
+        let wait_ms = self
+            .first_wait_ms
+            .saturating_mul(growth)
+            .min(self.longest_wait_ms);
+        let draw = mix(mix(mix(batch.0) ^ u64::from(index)) ^ u64::from(attempt));
+        Some(wait_ms - draw % (wait_ms / 4 + 1))
+    }
+
+    /// The longest wait that this policy ever asks for.
+    pub(crate) fn longest_wait_ms(&self) -> u64 {
+        self.longest_wait_ms
+    }
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self::none()
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The finalizer of SplitMix64 (Steele, Lea, Flood 2014): spreads neighbouring numbers.
+fn mix(x: u64) -> u64 {
+    let x = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    x ^ (x >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BATCH: BatchId = BatchId(7);
+
+    #[test]
+    fn no_retries_means_the_first_failure_is_final() {
+        assert_eq!(RetryPolicy::none().wait_ms_after(BATCH, 0, 1), None);
+        assert_eq!(
+            RetryPolicy::exponential(0, Duration::ZERO).max_attempts(),
+            1
+        );
+    }
+
+    #[test]
+    fn waits_double_up_to_the_longest_and_lose_at_most_a_quarter() {
+        let policy = RetryPolicy::exponential(100, Duration::from_millis(100))
+            .longest_wait(Duration::from_millis(1_000));
+        for (attempt, full) in [
+            (1, 100),
+            (2, 200),
+            (3, 400),
+            (4, 800),
+            (5, 1_000),
+            (99, 1_000),
+        ] {
+            for index in 0..200 {
+                let wait = policy.wait_ms_after(BATCH, index, attempt);
+                assert!(
+                    wait.is_some_and(|w| w <= full && w >= full - full / 4),
+                    "{attempt} {wait:?}"
+                );
+            }
+        }
+        assert_eq!(policy.wait_ms_after(BATCH, 0, 100), None);
+    }
+
+    #[test]
+    fn items_that_failed_together_do_not_return_together() {
+        let policy = RetryPolicy::exponential(3, Duration::from_secs(10));
+        let waits: std::collections::BTreeSet<_> = (0..1_000)
+            .map(|i| policy.wait_ms_after(BATCH, i, 1))
+            .collect();
+        assert!(waits.len() > 500, "{} different waits", waits.len());
+    }
+
+    #[test]
+    fn extreme_settings_do_not_overflow() {
+        let policy = RetryPolicy::exponential(u32::MAX, Duration::MAX)
+            .factor(u32::MAX)
+            .longest_wait(Duration::MAX);
+        assert!(
+            policy
+                .wait_ms_after(BATCH, u16::MAX, u32::MAX - 1)
+                .is_some()
+        );
+    }
+}

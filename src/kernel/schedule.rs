@@ -1,0 +1,89 @@
+//! One operation's share of the work: whose turn it is, and how large a slice.
+//!
+//! Unfinished batches take turns by slice. A batch that got a slice goes behind all others, so that a
+//! small batch behind many large ones ends early.
+
+use super::BatchId;
+use super::input::OperationSpec;
+use super::order::Order;
+use crate::limits;
+use std::collections::BTreeSet;
+
+/// Exactly-once slices handed out at once: one that runs, and one that its worker goes on with while
+/// the writer is busy.
+const LEASED_SLICES: u32 = 2;
+
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(crate) spec: OperationSpec,
+    /// An item could not be decoded; nothing starts until the next open.
+    pub(crate) paused: bool,
+    /// Batches with items that may start, by turn.
+    ready: BTreeSet<(u64, BatchId)>,
+    pub(crate) slices: u32,
+    pub(crate) order: Order,
+    /// Running mean of the time an item takes.
+    mean_us: Option<u64>,
+}
+
+impl Lane {
+    pub(crate) fn new(spec: OperationSpec) -> Self {
+        Self {
+            spec,
+            paused: false,
+            ready: BTreeSet::new(),
+            slices: 0,
+            order: Order::default(),
+            mean_us: None,
+        }
+    }
+
+    pub(crate) fn set_ready(&mut self, turn: u64, batch: BatchId, ready: bool) {
+        if ready {
+            self.ready.insert((turn, batch));
+        } else {
+            self.ready.remove(&(turn, batch));
+        }
+    }
+
+    /// The batch whose turn it is, if the operation may start a slice now.
+    pub(crate) fn next(&self, leased: u32) -> Option<(u64, BatchId)> {
+        let free = self.spec.registered
+            && !self.paused
+            && self
+                .spec
+                .concurrency
+                .is_none_or(|limit| self.slices < limit)
+            && (!self.spec.exactly_once || leased < self.lease_limit());
+        self.ready.first().copied().filter(|_| free)
+    }
+
+    fn lease_limit(&self) -> u32 {
+        if self.is_fast() { LEASED_SLICES } else { 1 }
+    }
+
+    /// Whether slices may be handed out ahead of the workers. Items of a slow operation would only
+    /// stand in line behind each other.
+    pub(crate) fn is_fast(&self) -> bool {
+        self.mean_us
+            .is_some_and(|mean| u128::from(mean) <= limits::SLICE_TIME.as_micros())
+    }
+
+    /// Items to hand out at once: what a worker does in [`limits::SLICE_TIME`].
+    pub(crate) fn slice_items(&self) -> u32 {
+        let Some(mean_us) = self.mean_us else {
+            return limits::FIRST_SLICE_ITEMS;
+        };
+        let fitting = limits::SLICE_TIME.as_micros() / u128::from(mean_us.max(1));
+        u32::try_from(fitting)
+            .unwrap_or(u32::MAX)
+            .clamp(1, limits::SLICE_ITEMS)
+    }
+
+    pub(crate) fn learn(&mut self, items: usize, busy_us: u64) {
+        let Some(mean) = busy_us.checked_div(items as u64) else {
+            return;
+        };
+        self.mean_us = Some(self.mean_us.map_or(mean, |old| (old * 3 + mean) / 4));
+    }
+}
