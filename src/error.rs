@@ -1,5 +1,8 @@
 //! Public errors, by what the caller was doing.
 
+use crate::failure::Failure;
+use crate::kernel::{BatchId, State};
+use crate::table::TableError;
 use std::path::PathBuf;
 
 /// Why a queue could not be opened.
@@ -81,4 +84,274 @@ fn holder(pid: Option<u32>) -> String {
         || "another process".to_owned(),
         |pid| format!("process {pid}"),
     )
+}
+
+/// An item that was refused at submit.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("item {index}: {failure}")]
+#[non_exhaustive]
+pub struct InvalidItem {
+    /// The item's place in what was submitted, from 0.
+    pub index: u64,
+    /// What is wrong with it, as [`Operation::validate`](crate::Operation::validate) said. The engine's
+    /// own codes are [`TOO_LARGE`](Self::TOO_LARGE) and [`NOT_JSON`](Self::NOT_JSON).
+    pub failure: Failure,
+}
+
+impl InvalidItem {
+    /// The code of an item over [`PAYLOAD_BYTES`](crate::limits::PAYLOAD_BYTES).
+    pub const TOO_LARGE: &'static str = "item_too_large";
+    /// The code of an item that cannot be written as JSON.
+    pub const NOT_JSON: &'static str = "item_not_json";
+    /// The code of an item that `validate` or `key` panicked on.
+    pub const PANICKED: &'static str = Failure::PANICKED;
+}
+
+/// Why a batch was not accepted.
+///
+/// Except for [`Unknown`](Self::Unknown) nothing is stored.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubmitError {
+    /// There are no items.
+    #[error("the batch has no items")]
+    Empty,
+    /// There are more items than a batch may have.
+    #[error("the batch has more than {limit} items")]
+    TooManyItems {
+        /// The limit.
+        limit: usize,
+    },
+    /// The items together are too large.
+    #[error("the batch has more than {limit} bytes of JSON")]
+    BatchTooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// Some items are not acceptable; all of these are listed.
+    #[error("{} of the items are invalid, first {}", items.len(), first(items))]
+    Invalid {
+        /// Every invalid item, in order.
+        items: Vec<InvalidItem>,
+    },
+    /// No operation of this type is registered under this name.
+    #[error("no operation {name:?} of this type is registered; known are {known:?}")]
+    UnknownOperation {
+        /// The operation's name.
+        name: String,
+        /// The registered names.
+        known: Vec<String>,
+    },
+    /// An option is out of its range.
+    #[error("the {option} has {bytes} bytes, allowed are 1 to {limit}")]
+    InvalidOption {
+        /// Which one.
+        option: &'static str,
+        /// Its length in bytes.
+        bytes: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The idempotency key was used before, with other items.
+    #[error("the idempotency key was used for batch {batch}, with other items")]
+    KeyConflict {
+        /// The batch that has the key.
+        batch: BatchId,
+    },
+    /// There are as many unfinished batches as the limits allow.
+    #[error("there are {limit} unfinished batches, the most that the limits allow")]
+    Full {
+        /// The limit.
+        limit: usize,
+    },
+    /// The queue has failed; nothing is stored.
+    #[error("the queue has failed: {reason}; open it again")]
+    Failed {
+        /// What failed.
+        reason: String,
+    },
+    /// The queue failed while the batch was being stored. It may be there when the queue is opened
+    /// again: submit it again then, under the same idempotency key.
+    #[error(
+        "the queue failed while the batch was being stored: {reason}; it may or may not be stored"
+    )]
+    Unknown {
+        /// What failed.
+        reason: String,
+    },
+    /// The queue is closed.
+    #[error("the queue is closed")]
+    Closed,
+    /// Called inside a `read` of the same queue, which keeps the queue from storing anything.
+    #[error("a batch cannot be submitted inside a read of the same queue")]
+    WouldDeadlock,
+}
+
+impl From<BatchError> for SubmitError {
+    /// What keeps a batch from being reached keeps one from being submitted.
+    fn from(error: BatchError) -> Self {
+        match error {
+            BatchError::Closed => Self::Closed,
+            BatchError::WouldDeadlock => Self::WouldDeadlock,
+            BatchError::Failed { reason } => Self::Failed { reason },
+            other => Self::Unknown {
+                reason: other.to_string(),
+            },
+        }
+    }
+}
+
+fn first(items: &[InvalidItem]) -> String {
+    items.first().map(ToString::to_string).unwrap_or_default()
+}
+
+/// An import stopped at a chunk that was not accepted. The chunks before it are durable.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("the import stopped at item {first_index}, after {accepted} accepted items: {errors}")]
+#[non_exhaustive]
+pub struct ImportError {
+    /// Items that are durable in batches, of this import or of an earlier one under the same key.
+    pub accepted: u64,
+    /// The place of the refused chunk's first item in the import, from 0.
+    pub first_index: u64,
+    /// Why the chunk was refused. Invalid items are numbered through the whole import.
+    #[source]
+    pub errors: SubmitError,
+}
+
+/// Why something could not be done to a batch, or learnt of it.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BatchError {
+    /// There is no such batch.
+    #[error("there is no batch {id}")]
+    NotFound {
+        /// The id.
+        id: BatchId,
+    },
+    /// Only stopped batches can be resumed.
+    #[error("batch {id} is {state}, only a stopped batch can be resumed")]
+    NotStopped {
+        /// The batch.
+        id: BatchId,
+        /// Where it stands.
+        state: State,
+    },
+    /// The batch's operation is not registered.
+    #[error("the operation {operation:?} is not registered")]
+    Unregistered {
+        /// The operation's name.
+        operation: String,
+    },
+    /// The batch is of another operation.
+    #[error("batch {id} is of operation {found:?}, not {expected:?}")]
+    WrongOperation {
+        /// The batch.
+        id: BatchId,
+        /// Its operation.
+        found: String,
+        /// The one that was asked for.
+        expected: String,
+    },
+    /// An output is not of the operation's output type: it was written by another version of the
+    /// program. `queue.batch(id)` reads it as JSON.
+    #[error("the output of item {index} cannot be read as the operation's output type: {reason}")]
+    UndecodableOutput {
+        /// The item.
+        index: usize,
+        /// What serde says.
+        reason: String,
+    },
+    /// There are as many unfinished batches as the limits allow.
+    #[error("there are {limit} unfinished batches, the most that the limits allow")]
+    Full {
+        /// The limit.
+        limit: usize,
+    },
+    /// The queue has failed.
+    #[error("the queue has failed: {reason}; open it again")]
+    Failed {
+        /// What failed.
+        reason: String,
+    },
+    /// The queue failed while the request was being stored. It may or may not be in force when the queue
+    /// is opened again; ask again then.
+    #[error(
+        "the queue failed while the request was being stored: {reason}; it may or may not be stored"
+    )]
+    Unknown {
+        /// What failed.
+        reason: String,
+    },
+    /// The queue is closed.
+    #[error("the queue is closed")]
+    Closed,
+    /// Called inside a `read` of the same queue, which keeps the queue from storing anything.
+    #[error("this cannot be done inside a read of the same queue")]
+    WouldDeadlock,
+}
+
+/// Why waiting for a batch ended without the batch having ended.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WaitError {
+    /// The batch's operation is not registered: it would not end until the application registers it and
+    /// opens the queue again.
+    #[error("the batch cannot go on: operation {operation:?} is not registered")]
+    Unregistered {
+        /// The operation's name.
+        operation: String,
+    },
+    /// The batch's operation is paused, because an item cannot be decoded.
+    #[error("the batch cannot go on: operation {operation:?} is paused: {reason}")]
+    Paused {
+        /// The operation's name.
+        operation: String,
+        /// Why.
+        reason: String,
+    },
+    /// Called on one of the queue's own workers, or inside a read of the queue: it would wait for itself.
+    #[error("a handler or a read cannot wait for a batch of its own queue")]
+    WouldDeadlock,
+    /// The queue has failed or is closed, or the batch cannot be read.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+}
+
+/// Why a read did not happen.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// A table could not be read.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// The queue has failed.
+    #[error("the queue has failed: {reason}; open it again")]
+    Failed {
+        /// What failed.
+        reason: String,
+    },
+    /// The queue is closed.
+    #[error("the queue is closed")]
+    Closed,
+    /// Called inside another read of the same queue.
+    #[error("a read cannot be made inside another read of the same queue")]
+    WouldDeadlock,
+}
+
+/// Why a shutdown is not complete.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ShutdownError {
+    /// The limit passed and handlers are still running. Nothing new starts; the directory stays locked
+    /// until they end. Calling `shutdown` again waits again.
+    #[error("{items} items are still running")]
+    StillRunning {
+        /// How many.
+        items: u64,
+    },
+    /// Called on one of the queue's own workers, or inside a read of the queue: it would wait for
+    /// itself. The queue goes on.
+    #[error("a handler or a read cannot shut down its own queue")]
+    WouldDeadlock,
 }

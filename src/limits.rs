@@ -45,6 +45,9 @@ pub const NAME_BYTES: usize = 255;
 /// otherwise. Bounds the engine's memory: a queued batch costs about a kilobyte.
 pub const UNFINISHED_BATCHES: usize = 10_000;
 
+/// The most that [`Limits::unfinished_batches`] may be set to.
+pub const UNFINISHED_BATCHES_MAX: usize = 1_000_000;
+
 /// How long an idempotency key is remembered, unless [`Limits::idempotency_keys_for`] says otherwise:
 /// a yearly import is still recognised a month late.
 pub const IDEMPOTENCY_KEYS_FOR: Duration = Duration::from_secs(400 * 24 * 3600);
@@ -73,6 +76,10 @@ pub(crate) const VALUE_BYTES: usize = 64 << 10;
 /// is fast with, and [`VALUE_BYTES`] is the ceiling.
 pub(crate) const PACKED_BYTES: usize = VALUE_BYTES - 512;
 
+/// The journal of a batch that ends with this many segments more than it needs is rewritten as few full
+/// ones.
+pub(crate) const JOURNAL_SEGMENTS: usize = 16;
+
 /// A commit group takes no further command past this many bytes. One submitted batch may exceed it.
 pub(crate) const GROUP_BYTES: usize = 4 << 20;
 
@@ -96,7 +103,7 @@ pub struct Limits {
     pub items_per_batch: usize,
     /// Bytes of JSON in one batch, 1 to [`BATCH_BYTES`]. Default [`BATCH_BYTES`].
     pub batch_bytes: usize,
-    /// Queued and running batches at once, 1 to 1,000,000. Default [`UNFINISHED_BATCHES`].
+    /// Queued and running batches at once, 1 to [`UNFINISHED_BATCHES_MAX`]. Default [`UNFINISHED_BATCHES`].
     pub unfinished_batches: usize,
     /// How long an idempotency key is remembered. Default [`IDEMPOTENCY_KEYS_FOR`].
     pub idempotency_keys_for: Duration,

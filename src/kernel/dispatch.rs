@@ -4,6 +4,7 @@ use super::engine::{InFlight, Kernel};
 use super::event::Event;
 use super::input::{Output, Slice, SliceId, SliceItem};
 use super::lifecycle::Phase;
+use super::schedule::Lane;
 use super::{BatchId, OperationIndex, Timestamp};
 
 impl Kernel {
@@ -28,7 +29,7 @@ impl Kernel {
             return;
         }
         while let Some(operation) = self.choose() {
-            let Some((turn, batch)) = self.lane(operation).next(self.leased) else {
+            let Some((turn, batch)) = self.lane(operation).next() else {
                 break;
             };
             self.enter_lines(operation, batch);
@@ -45,26 +46,38 @@ impl Kernel {
         }
     }
 
-    /// The operation that starts the next slice: the one whose batch has waited longest.
+    /// The operation that starts the next slice: the one whose batch has waited longest. While there is
+    /// no room for that one nobody else starts: the quick would fill every gap before the slow.
     fn choose(&self) -> Option<OperationIndex> {
-        let others = u32::try_from(self.slices.len()).unwrap_or(u32::MAX) - self.leased;
-        // However many leased slices are out, one worker runs them.
-        let busy = others + self.leased.min(1);
+        let free = self.longest_waiting(false);
+        let leased = self
+            .longest_waiting(true)
+            .filter(|(_, index)| self.leased < self.lanes[*index].lease_limit());
+        let (_, index) = free.into_iter().chain(leased).min()?;
+        self.has_room(&self.lanes[index])
+            .then_some(OperationIndex(index))
+    }
+
+    fn longest_waiting(&self, exactly_once: bool) -> Option<((u64, BatchId), usize)> {
         self.lanes
             .iter()
             .enumerate()
-            .filter(|(_, lane)| {
-                let room = if lane.is_fast() {
-                    busy < self.workers * 2
-                } else {
-                    busy < self.workers
-                };
-                // The second leased slice goes to the worker that has the first.
-                room || (lane.spec.exactly_once && self.leased == 1 && lane.is_fast())
-            })
-            .filter_map(|(index, lane)| Some((lane.next(self.leased)?, index)))
+            .filter(|(_, lane)| lane.spec.exactly_once == exactly_once)
+            .filter_map(|(index, lane)| Some((lane.next()?, index)))
             .min()
-            .map(|(_, index)| OperationIndex(index))
+    }
+
+    fn has_room(&self, lane: &Lane) -> bool {
+        let others = u32::try_from(self.slices.len()).unwrap_or(u32::MAX) - self.leased;
+        // However many leased slices are out, one worker runs them.
+        let busy = others + self.leased.min(1);
+        let room = if lane.is_fast() {
+            busy < self.workers * 2
+        } else {
+            busy < self.workers
+        };
+        // The second leased slice goes to the worker that has the first.
+        room || (lane.spec.exactly_once && self.leased == 1 && lane.is_fast())
     }
 
     fn take_items(&mut self, operation: OperationIndex, batch: BatchId) -> Vec<SliceItem> {

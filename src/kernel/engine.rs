@@ -184,7 +184,7 @@ impl Kernel {
                 returned,
                 busy_us,
             } => self.finished(slice, &verdicts, returned, busy_us, now),
-            Input::Undecodable { operation } => self.lane_mut(operation).paused = true,
+            Input::Undecodable { operation } => self.pause(operation),
             Input::Committed => self.committed(),
             Input::CommitFailed => {
                 self.failed = true;
@@ -278,11 +278,8 @@ impl Kernel {
             self.out.push(Output::Close { batch });
             self.leave_order(batch);
             self.record(batch, Event::StopRequested { at: now });
-            for (slice, in_flight) in &self.slices {
-                if in_flight.batch == batch {
-                    self.out.push(Output::Recall { slice: *slice });
-                }
-            }
+            self.refresh(batch);
+            self.recall(|in_flight| in_flight.batch == batch);
             self.end_if_done(batch, now);
         }
         // A stop that was asked for before may still be on its way to the disk: wait with it.
@@ -328,6 +325,10 @@ impl Kernel {
         let ended = &in_flight.items[first..in_flight.ended];
         self.end_items(batch, in_flight.operation, ended, verdicts, now);
         if returned {
+            if in_flight.exactly_once && in_flight.ended < in_flight.items.len() {
+                // The slice behind it would start its items before those that come back here.
+                self.recall(|behind| behind.exactly_once && behind.batch == batch);
+            }
             for item in &in_flight.items[in_flight.ended..] {
                 self.release(batch, item.index);
             }
@@ -434,8 +435,19 @@ impl Kernel {
 
     fn close(&mut self) {
         self.closing = true;
-        for slice in self.slices.keys() {
-            self.out.push(Output::Recall { slice: *slice });
+        self.recall(|_| true);
+    }
+
+    fn pause(&mut self, operation: OperationIndex) {
+        self.lane_mut(operation).paused = true;
+        self.recall(|in_flight| in_flight.operation == operation);
+    }
+
+    fn recall(&mut self, wanted: impl Fn(&InFlight) -> bool) {
+        for (slice, in_flight) in &self.slices {
+            if wanted(in_flight) {
+                self.out.push(Output::Recall { slice: *slice });
+            }
         }
     }
 

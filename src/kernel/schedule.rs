@@ -46,19 +46,20 @@ impl Lane {
         }
     }
 
-    /// The batch whose turn it is, if the operation may start a slice now.
-    pub(crate) fn next(&self, leased: u32) -> Option<(u64, BatchId)> {
+    /// The batch whose turn it is, if the operation may start a slice now. The lease is looked at
+    /// elsewhere.
+    pub(crate) fn next(&self) -> Option<(u64, BatchId)> {
         let free = self.spec.registered
             && !self.paused
             && self
                 .spec
                 .concurrency
-                .is_none_or(|limit| self.slices < limit)
-            && (!self.spec.exactly_once || leased < self.lease_limit());
+                .is_none_or(|limit| self.slices < limit);
         self.ready.first().copied().filter(|_| free)
     }
 
-    fn lease_limit(&self) -> u32 {
+    /// Leased slices that may be out before one of this operation joins them.
+    pub(crate) fn lease_limit(&self) -> u32 {
         if self.is_fast() { LEASED_SLICES } else { 1 }
     }
 
@@ -84,6 +85,9 @@ impl Lane {
         let Some(mean) = busy_us.checked_div(items as u64) else {
             return;
         };
-        self.mean_us = Some(self.mean_us.map_or(mean, |old| (old * 3 + mean) / 4));
+        self.mean_us = Some(
+            self.mean_us
+                .map_or(mean, |old| old.saturating_mul(3).saturating_add(mean) / 4),
+        );
     }
 }

@@ -2,18 +2,34 @@
 //!
 //! [`Store`] is the whole of what the engine asks of a storage engine, and the only place to join
 //! another one. It knows keys and values, nothing of batches; what the values mean is in `record`,
-//! how they are framed in `codec`, which keys there are in `keys`. [`Vault`] puts the meta record and
+//! how they are framed in `codec`, which keys there are in `keys`. [`vault`] puts the meta record and
 //! the rule "nothing is seen before it is durable" on top.
 
+pub(crate) mod codec;
+mod directory;
+pub(crate) mod journal;
+pub(crate) mod keys;
+#[cfg(any(test, feature = "testing"))]
 pub(crate) mod memory;
+pub(crate) mod record;
+pub(crate) mod rows;
+mod seal;
+mod sled_files;
 mod sled_store;
+pub(crate) mod vault;
 
 #[cfg(test)]
 mod conformance;
 
-pub(crate) use sled_store::SledStore;
+pub(crate) use directory::Directory;
+pub(crate) use sled_store::{Opened, SledStore};
 
 use std::ops::Deref;
+
+use crate::limits::VALUE_BYTES;
+
+/// Longest key, in bytes.
+const KEY_BYTES: usize = 600;
 
 /// A stored value: shared bytes, cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +66,21 @@ impl Writes {
     pub(crate) fn remove(&mut self, key: Vec<u8>) {
         self.0.push((key, None));
     }
+
+    /// Refuses a key or value over the limits of [`Store`].
+    fn check_sizes(&self) -> Result<(), StoreError> {
+        for (key, value) in &self.0 {
+            let value_bytes = value.as_ref().map_or(0, |value| value.len());
+            if key.len() > KEY_BYTES || value_bytes > VALUE_BYTES {
+                return Err(StoreError(format!(
+                    "a row has {} bytes of key and {value_bytes} of value; \
+                     at most {KEY_BYTES} and {VALUE_BYTES} are allowed",
+                    key.len()
+                )));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A storage engine went wrong. Whatever was being written may or may not be there after reopening.
@@ -73,7 +104,7 @@ pub(crate) type Scan<'a> =
 ///   the store must be reopened.
 /// - `get` and `scan` may be called at any time from any thread. While a commit is under way they may
 ///   show its writes early, and a scan may show some of them without the others: callers that must
-///   not see that go through [`Vault::view`].
+///   not see that go through [`Vault::view`](vault::Vault::view).
 pub(crate) trait Store: Send + Sync + 'static {
     /// The value under `key`.
     fn get(&self, key: &[u8]) -> Result<Option<Value>, StoreError>;

@@ -1,0 +1,254 @@
+//! A handle on one batch.
+
+use crate::error::{BatchError, WaitError};
+use crate::kernel::BatchId;
+use crate::operation::Operation;
+use crate::outcome::{self, Outcomes};
+use crate::runtime::{Command, Live, Role, Shared, Steered, is_engaged};
+use crate::status::{Blocked, Report, Status};
+use crossbeam_channel::{Sender, bounded};
+use serde::de::DeserializeOwned;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+/// In place of an operation: outputs are read as [`serde_json::Value`].
+#[derive(Debug, Clone, Copy)]
+pub enum Json {}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::Json {}
+    impl<O: super::Operation> Sealed for O {}
+}
+
+/// What a [`Batch`] may be of: an operation, or [`Json`].
+pub trait BatchType: sealed::Sealed {
+    /// What outputs are read as.
+    type Output: DeserializeOwned;
+}
+
+impl BatchType for Json {
+    type Output = serde_json::Value;
+}
+
+impl<O: Operation> BatchType for O {
+    type Output = O::Output;
+}
+
+/// A handle on a batch: from [`Queue::submit`](crate::Queue::submit), or from
+/// [`Queue::batch`](crate::Queue::batch) with outputs as [`Json`].
+///
+/// Cheap to clone. It does not keep the queue open: after shutdown every call answers `Closed`.
+pub struct Batch<O = Json> {
+    shared: Arc<Shared>,
+    live: Arc<Live>,
+    operation: PhantomData<fn() -> O>,
+}
+
+impl<O> Batch<O> {
+    pub(crate) fn new(shared: Arc<Shared>, live: Arc<Live>) -> Self {
+        Self {
+            shared,
+            live,
+            operation: PhantomData,
+        }
+    }
+
+    /// The batch's number in its store.
+    pub fn id(&self) -> BatchId {
+        self.live.id
+    }
+
+    /// Where the batch stands. Reads memory only and waits for nobody.
+    ///
+    /// # Errors
+    /// When the queue has failed or is closed: what memory says is then not to be trusted.
+    pub fn status(&self) -> Result<Status, BatchError> {
+        self.shared.check()?;
+        Ok(self.shown())
+    }
+
+    fn shown(&self) -> Status {
+        let progress = self.live.progress();
+        let ended = progress.state.has_ended();
+        let blocked = self.shared.blocked(&self.live).filter(|_| !ended);
+        Status::new(&self.live, &progress, blocked)
+    }
+
+    /// Stops the batch: when this returns, the request is durable and no further item of the batch
+    /// starts. Items in a handler end as they end and are recorded; until then the batch is running with
+    /// `stop_requested`, and [`wait`](Self::wait) waits for them. Stopping a batch that has ended changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`BatchError::Unknown`] when the queue failed on the way: the request may be in force when it is
+    /// opened again.
+    pub fn stop(&self) -> Result<Status, BatchError> {
+        if !self.live.progress().state.has_ended() {
+            self.steer(|reply| Command::Stop(self.live.id, reply))?;
+        }
+        self.status()
+    }
+
+    /// Lets a stopped batch go on: durable when this returns. Every item without an outcome runs;
+    /// attempts are counted on.
+    ///
+    /// # Errors
+    /// [`BatchError::NotStopped`] unless the batch is stopped, [`BatchError::Unregistered`],
+    /// [`BatchError::Full`], [`BatchError::Unknown`] when the queue failed on the way.
+    pub fn resume(&self) -> Result<Status, BatchError> {
+        if self.live.operation.is_none() {
+            let operation = self.live.operation_name.to_string();
+            return Err(BatchError::Unregistered { operation });
+        }
+        self.steer(|reply| Command::Resume(Arc::clone(&self.live), reply))?;
+        self.status()
+    }
+
+    fn steer(&self, command: impl FnOnce(Sender<Steered>) -> Command) -> Result<(), BatchError> {
+        self.shared.check()?;
+        if is_engaged(&self.shared, Role::Reader) {
+            return Err(BatchError::WouldDeadlock);
+        }
+        let (reply, answer) = bounded(1);
+        if self.shared.commands.send(command(reply)).is_err() {
+            return Err(self.shared.gone());
+        }
+        let id = self.live.id;
+        match answer.recv() {
+            Ok(Steered::Done) => Ok(()),
+            Ok(Steered::NotStopped { state }) => Err(BatchError::NotStopped { id, state }),
+            Ok(Steered::Full { limit }) => Err(BatchError::Full { limit }),
+            Ok(Steered::Closing) => Err(BatchError::Closed),
+            Ok(Steered::Failed) => Err(self.shared.gone()),
+            Err(_) => Err(match self.shared.gone() {
+                BatchError::Failed { reason } => BatchError::Unknown { reason },
+                closed => closed,
+            }),
+        }
+    }
+
+    /// Waits until the batch has ended.
+    ///
+    /// # Errors
+    /// At once when the batch cannot end ([`WaitError::Unregistered`], [`WaitError::Paused`]), when the
+    /// queue fails or closes, or when called from a handler of the same queue.
+    pub fn wait(&self) -> Result<Report, WaitError> {
+        self.wait_until(None).map(|report| match report {
+            Some(report) => report,
+            None => unreachable!("without a deadline the wait ends with an answer"),
+        })
+    }
+
+    /// Waits until the batch has ended, at most `limit`; `None` when the limit passed first.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub fn wait_timeout(&self, limit: Duration) -> Result<Option<Report>, WaitError> {
+        // A limit past the end of time is no limit.
+        self.wait_until(Instant::now().checked_add(limit))
+    }
+
+    fn wait_until(&self, deadline: Option<Instant>) -> Result<Option<Report>, WaitError> {
+        let busy = is_engaged(&self.shared, Role::Worker) || is_engaged(&self.shared, Role::Reader);
+        if busy && !self.live.progress().state.has_ended() {
+            return Err(WaitError::WouldDeadlock);
+        }
+        let ready = || {
+            if let Err(error) = self.shared.check() {
+                return Some(Err(error.into()));
+            }
+            if self.live.progress().state.has_ended() {
+                return Some(Ok(()));
+            }
+            let operation = || self.live.operation_name.to_string();
+            self.shared.blocked(&self.live).map(|blocked| {
+                Err(match blocked {
+                    Blocked::Unregistered => WaitError::Unregistered {
+                        operation: operation(),
+                    },
+                    Blocked::Paused { reason } => WaitError::Paused {
+                        operation: operation(),
+                        reason,
+                    },
+                })
+            })
+        };
+        match self.live.wait_until(deadline, ready) {
+            None => Ok(None),
+            Some(ended) => {
+                ended?;
+                Ok(Some(self.report()?))
+            }
+        }
+    }
+
+    /// Counts, duration and failures by code, now. Reads the batch's outcomes.
+    ///
+    /// # Errors
+    /// When the queue has failed or is closed.
+    pub fn report(&self) -> Result<Report, BatchError> {
+        let status = self.status()?;
+        let failures = if status.failed > 0 {
+            outcome::count_failures(&self.shared, &self.live)?
+        } else {
+            Default::default()
+        };
+        let until = status
+            .ended_at
+            .unwrap_or_else(|| self.shared.timeline.now().to_system_time());
+        let duration = status
+            .started_at
+            .and_then(|since: SystemTime| until.duration_since(since).ok())
+            .unwrap_or_default();
+        Ok(Report {
+            status,
+            duration,
+            failures,
+        })
+    }
+
+    /// This batch, as one of operation `P`.
+    ///
+    /// # Errors
+    /// [`BatchError::WrongOperation`] when it is of another.
+    pub fn typed<P: Operation>(&self) -> Result<Batch<P>, BatchError> {
+        let found = &*self.live.operation_name;
+        if found != P::NAME {
+            return Err(BatchError::WrongOperation {
+                id: self.live.id,
+                found: found.to_owned(),
+                expected: P::NAME.to_owned(),
+            });
+        }
+        Ok(Batch::new(Arc::clone(&self.shared), Arc::clone(&self.live)))
+    }
+}
+
+impl<O: BatchType> Batch<O> {
+    /// The outcomes there are, in item order.
+    ///
+    /// # Errors
+    /// When the queue has failed or is closed; also from the iterator.
+    pub fn outcomes(&self) -> Result<Outcomes<O>, BatchError> {
+        self.shared.check()?;
+        Outcomes::open(&self.shared, &self.live)
+    }
+}
+
+impl<O> Clone for Batch<O> {
+    fn clone(&self) -> Self {
+        Self::new(Arc::clone(&self.shared), Arc::clone(&self.live))
+    }
+}
+
+impl<O> fmt::Debug for Batch<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch")
+            .field("id", &self.live.id)
+            .field("operation", &self.live.operation_name)
+            .finish_non_exhaustive()
+    }
+}

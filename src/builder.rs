@@ -1,0 +1,179 @@
+//! Opening a queue.
+
+use crate::clock::{Clock, SystemClock};
+use crate::error::OpenError;
+use crate::limits::{self, Limits};
+use crate::operation::Operation;
+use crate::queue::Queue;
+use crate::runtime::{Engine, Handler, Setup, Typed};
+use crate::store::vault;
+use crate::store::{Directory, SledStore, StoreError, Writes};
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+
+/// Opens a queue: from [`Queue::builder`].
+#[must_use = "a builder does nothing until `open` is called"]
+pub struct Builder {
+    dir: PathBuf,
+    workers: Option<usize>,
+    cache_bytes: u64,
+    limits: Limits,
+    clock: Arc<dyn Clock>,
+    operations: Vec<(String, Arc<dyn Handler>)>,
+}
+
+impl Builder {
+    pub(crate) fn new(dir: PathBuf) -> Self {
+        Self {
+            dir,
+            workers: None,
+            cache_bytes: limits::CACHE_BYTES,
+            limits: Limits::default(),
+            clock: Arc::new(SystemClock),
+            operations: Vec::new(),
+        }
+    }
+
+    /// Registers an operation, so that batches of it can be submitted and run.
+    pub fn register<O: Operation>(mut self, operation: O) -> Self {
+        let handler = Arc::new(Typed(operation));
+        self.operations.push((O::NAME.to_owned(), handler));
+        self
+    }
+
+    /// Worker threads, 1 to [`WORKERS_MAX`](limits::WORKERS_MAX). Default: as many as the machine has
+    /// cores. Handlers that wait, for a network for example, want more.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// The store's page cache in bytes, 8 MiB to 4 GiB. A soft limit: expect up to twice as much. Default
+    /// [`CACHE_BYTES`](limits::CACHE_BYTES).
+    pub fn cache_bytes(mut self, bytes: u64) -> Self {
+        self.cache_bytes = bytes;
+        self
+    }
+
+    /// Limits other than the default ones.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Where the queue gets its time from. Default: the system's clock.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Opens the queue: locks the directory, creates or checks the store, reads the unfinished batches and
+    /// starts the threads. Batches that are not ended go on at once.
+    ///
+    /// # Errors
+    /// [`OpenError`]; [`OpenError::Locked`] with the holder's process id when the directory is in use.
+    pub fn open(self) -> Result<Queue, OpenError> {
+        self.check()?;
+        let directory = Directory::lock(&self.dir)?;
+        let initial = initial_rows()?;
+        let opened = SledStore::open(directory, self.cache_bytes, || initial)?;
+        let sealed_sequence = opened.store.sealed_sequence();
+        let recount = opened.shrunk;
+        self.start(Arc::new(opened.store), sealed_sequence, recount)
+    }
+
+    pub(crate) fn start(
+        self,
+        store: Arc<dyn crate::store::Store>,
+        sealed_sequence: u64,
+        recount: bool,
+    ) -> Result<Queue, OpenError> {
+        let workers = self.worker_count();
+        let engine = Engine::start(Setup {
+            store,
+            dir: self.dir,
+            sealed_sequence,
+            recount,
+            workers,
+            limits: self.limits,
+            clock: self.clock,
+            operations: self.operations,
+        })?;
+        Ok(Queue::new(engine))
+    }
+
+    fn worker_count(&self) -> usize {
+        let cores = || thread::available_parallelism().map_or(2, usize::from);
+        self.workers.unwrap_or_else(cores).min(limits::WORKERS_MAX)
+    }
+
+    pub(crate) fn check(&self) -> Result<(), OpenError> {
+        let Limits {
+            items_per_batch,
+            batch_bytes,
+            unfinished_batches,
+            idempotency_keys_for: _,
+        } = self.limits;
+        within("workers", self.worker_count(), 1..=limits::WORKERS_MAX)?;
+        within("cache_bytes", self.cache_bytes, limits::CACHE_BYTES_RANGE)?;
+        let most = limits::ITEMS_PER_BATCH_MAX;
+        within("limits.items_per_batch", items_per_batch, 1..=most)?;
+        within("limits.batch_bytes", batch_bytes, 1..=limits::BATCH_BYTES)?;
+        let most = limits::UNFINISHED_BATCHES_MAX;
+        within("limits.unfinished_batches", unfinished_batches, 1..=most)?;
+        for (n, (name, _)) in self.operations.iter().enumerate() {
+            within(
+                "an operation's name in bytes",
+                name.len(),
+                1..=limits::NAME_BYTES,
+            )?;
+            if self.operations[..n].iter().any(|(other, _)| other == name) {
+                return Err(OpenError::DuplicateOperation { name: name.clone() });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The rows of a store that is created now.
+pub(crate) fn initial_rows() -> Result<Writes, OpenError> {
+    let invalid = |what: String| OpenError::InvalidConfig {
+        setting: "the system's random source",
+        value: what,
+        allowed: "working".to_owned(),
+    };
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(|error| invalid(error.to_string()))?;
+    let store_id = u128::from_be_bytes(id);
+    vault::initial_meta(store_id).map_err(|StoreError(what)| invalid(what))
+}
+
+fn within<T: PartialOrd + fmt::Display>(
+    setting: &'static str,
+    value: T,
+    allowed: RangeInclusive<T>,
+) -> Result<(), OpenError> {
+    if allowed.contains(&value) {
+        return Ok(());
+    }
+    Err(OpenError::InvalidConfig {
+        setting,
+        value: value.to_string(),
+        allowed: format!("{} to {}", allowed.start(), allowed.end()),
+    })
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.operations.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Builder")
+            .field("dir", &self.dir)
+            .field("workers", &self.workers)
+            .field("limits", &self.limits)
+            .field("operations", &names)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,128 @@
+//! How an item failed.
+
+use crate::limits;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::fmt;
+
+/// Why an item failed: what its handler returned, or what the engine says of a handler that panicked.
+///
+/// ```
+/// use batchwright::Failure;
+///
+/// let failure = Failure::permanent("unknown_customer", "no customer 42").field("customerId");
+/// assert!(!failure.retryable);
+/// assert_eq!(failure.to_string(), "unknown_customer: no customer 42 (customerId)");
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Failure {
+    /// What kind of failure it is, for programs. At most [`limits::FAILURE_NAME_BYTES`] are kept.
+    pub code: String,
+    /// What went wrong, for people. At most [`limits::FAILURE_MESSAGE_BYTES`] are kept.
+    pub message: String,
+    /// The field of the item that was wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// Anything more, for programs. Dropped when larger than [`limits::FAILURE_DETAILS_BYTES`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<serde_json::Value>,
+    /// Whether another attempt may succeed; the operation's [`RetryPolicy`](crate::RetryPolicy) says
+    /// whether there is one.
+    pub retryable: bool,
+}
+
+impl Failure {
+    /// The code of an item whose handler panicked; the message is the panic's text.
+    pub const PANICKED: &'static str = "panicked";
+    /// The code of an item whose output is larger than [`limits::PAYLOAD_BYTES`] or is not JSON.
+    pub const INVALID_OUTPUT: &'static str = "invalid_output";
+
+    /// A failure that another attempt would not mend.
+    pub fn permanent(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            code: code.into(),
+            message: message.into(),
+            field: None,
+            details: None,
+            retryable: false,
+        }
+    }
+
+    /// A failure that another attempt may mend, such as a network error.
+    pub fn retryable(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            retryable: true,
+            ..Self::permanent(code, message)
+        }
+    }
+
+    /// Names the field of the item that was wrong.
+    #[must_use]
+    pub fn field(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(field.into());
+        self
+    }
+
+    /// Adds anything more that programs may want to know.
+    #[must_use]
+    pub fn details(mut self, details: impl Into<serde_json::Value>) -> Self {
+        self.details = Some(details.into());
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)?;
+        match &self.field {
+            Some(field) => write!(f, " ({field})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// `text`, cut at a character boundary and marked, if it is longer than `limit` bytes.
+pub(crate) fn cut(text: &str, limit: usize) -> Cow<'_, str> {
+    const MARK: &str = "…[cut]";
+    if text.len() <= limit {
+        return Cow::Borrowed(text);
+    }
+    let mut end = limit.saturating_sub(MARK.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    Cow::Owned(format!("{}{MARK}", &text[..end]))
+}
+
+/// The details as stored: JSON, or a note in their place when they are too large.
+pub(crate) fn stored_details(details: &serde_json::Value) -> String {
+    let json = details.to_string();
+    if json.len() <= limits::FAILURE_DETAILS_BYTES {
+        return json;
+    }
+    let bytes = json.len();
+    format!(r#"{{"dropped":"the details were {bytes} bytes of JSON"}}"#)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_are_cut_at_a_character_and_marked() {
+        assert_eq!(cut("short", 10), "short");
+        let text = "é".repeat(20);
+        let kept = cut(&text, 20);
+        assert!(kept.len() <= 20 && kept.ends_with("…[cut]"), "{kept}");
+    }
+
+    #[test]
+    fn large_details_are_dropped_and_said_so() {
+        let large = serde_json::Value::from("x".repeat(limits::FAILURE_DETAILS_BYTES));
+        assert!(stored_details(&large).contains("dropped"));
+        assert_eq!(stored_details(&serde_json::json!({"a": 1})), r#"{"a":1}"#);
+    }
+}

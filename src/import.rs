@@ -1,0 +1,124 @@
+//! Submitting more items than fit a batch.
+
+use crate::batch::Batch;
+use crate::error::{ImportError, InvalidItem, SubmitError};
+use crate::operation::Operation;
+use crate::queue::Queue;
+use crate::submission::{self, Encoded, Packer, SubmitOptions};
+use std::fmt;
+
+/// What became of an import.
+pub struct Import<O> {
+    /// The batches, in the order of the items. Some may have been there from an earlier import under
+    /// the same key.
+    pub batches: Vec<Batch<O>>,
+    /// Items in them.
+    pub items: u64,
+}
+
+impl<O> fmt::Debug for Import<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Import")
+            .field("batches", &self.batches)
+            .field("items", &self.items)
+            .finish()
+    }
+}
+
+pub(crate) fn import<O: Operation>(
+    queue: &Queue,
+    key: &str,
+    items: impl IntoIterator<Item = O::Item>,
+) -> Result<Import<O>, ImportError> {
+    let mut chunk = Chunk::default();
+    let mut import = Import {
+        batches: Vec::new(),
+        items: 0,
+    };
+    let refused = |accepted, errors| ImportError {
+        accepted,
+        first_index: accepted,
+        errors,
+    };
+    let (operation, _) = queue.operation::<O>().map_err(|error| refused(0, error))?;
+    let limits = queue.limits();
+    for (index, item) in (0..).zip(items) {
+        match submission::encode(operation, &item) {
+            Ok(item) => {
+                // Where chunks end depends on the items alone: the same import has the same chunks.
+                if chunk.bytes + item.bytes() > limits.batch_bytes && chunk.len() > 0 {
+                    chunk.submit(queue, key, &mut import)?;
+                }
+                chunk.bytes += item.bytes();
+                chunk.items.push(item);
+            }
+            Err(failure) => chunk.invalid.push(InvalidItem { index, failure }),
+        }
+        if chunk.len() == limits.items_per_batch {
+            chunk.submit(queue, key, &mut import)?;
+        }
+    }
+    if chunk.len() > 0 {
+        chunk.submit(queue, key, &mut import)?;
+    }
+    Ok(import)
+}
+
+#[derive(Default)]
+struct Chunk {
+    items: Vec<Encoded>,
+    invalid: Vec<InvalidItem>,
+    bytes: usize,
+}
+
+impl Chunk {
+    fn len(&self) -> usize {
+        self.items.len() + self.invalid.len()
+    }
+
+    fn submit<O: Operation>(
+        &mut self,
+        queue: &Queue,
+        key: &str,
+        import: &mut Import<O>,
+    ) -> Result<(), ImportError> {
+        let chunk = std::mem::take(self);
+        let batch = chunk
+            .batch(queue, key, import.batches.len() as u64)
+            .map_err(|errors| ImportError {
+                accepted: import.items,
+                first_index: import.items,
+                errors,
+            })?;
+        import.items += chunk.items.len() as u64;
+        import.batches.push(batch);
+        Ok(())
+    }
+
+    fn batch<O: Operation>(
+        &self,
+        queue: &Queue,
+        key: &str,
+        number: u64,
+    ) -> Result<Batch<O>, SubmitError> {
+        if !self.invalid.is_empty() {
+            let items = self.invalid.clone();
+            return Err(SubmitError::Invalid { items });
+        }
+        let mut options = SubmitOptions::new().idempotency_key(key);
+        options.chunk = Some(number);
+        options.check()?;
+        loop {
+            let seen = queue.room_seen();
+            let (_, operation) = queue.operation::<O>()?;
+            let mut packer = Packer::new(&options, O::NAME);
+            for item in &self.items {
+                packer.push(item);
+            }
+            match queue.send(packer.finish(operation, None)) {
+                Err(SubmitError::Full { .. }) => queue.wait_for_room(seen),
+                sent => return sent,
+            }
+        }
+    }
+}

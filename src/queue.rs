@@ -1,0 +1,374 @@
+//! The queue: wires the parts together, decides nothing.
+
+use crate::batch::{Batch, Json};
+use crate::builder::Builder;
+use crate::error::{BatchError, ImportError, ReadError, ShutdownError, SubmitError};
+use crate::import::{self, Import};
+use crate::kernel::{BatchId, OperationIndex};
+use crate::limits;
+use crate::operation::Operation;
+use crate::outcome::with_view;
+use crate::read::Reader;
+use crate::runtime::{
+    Command, Engagement, Engine, Role, Shared, Submission, Submitted, Typed, is_engaged, recovery,
+};
+use crate::stats::{OperationStats, Stats};
+use crate::status::{BatchFilter, Status};
+use crate::store::keys;
+use crate::submission::{self, SubmitOptions};
+use crate::table::TableError;
+use crossbeam_channel::bounded;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// A durable queue of batches in one directory, and the threads that work it.
+///
+/// Cheap to clone; the clones are one queue. Dropping the last one shuts the queue down, waiting up to
+/// [`DROP_WAIT`](limits::DROP_WAIT) for running handlers. One process at a time may have a directory
+/// open.
+#[derive(Clone)]
+pub struct Queue {
+    owner: Arc<Owner>,
+}
+
+/// Shuts the queue down when the last clone is dropped.
+struct Owner {
+    engine: Engine,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        let shared = &self.engine.shared;
+        if is_engaged(shared, Role::Worker) || is_engaged(shared, Role::Reader) {
+            // On a thread that the queue waits for: it must not wait for the queue.
+            self.engine.ask_to_close();
+        } else {
+            self.engine.shut_down(limits::DROP_WAIT);
+        }
+    }
+}
+
+impl Queue {
+    /// Begins opening the queue in directory `dir`, which is created when it is missing.
+    pub fn builder(dir: impl Into<PathBuf>) -> Builder {
+        Builder::new(dir.into())
+    }
+
+    pub(crate) fn new(engine: Engine) -> Self {
+        Self {
+            owner: Arc::new(Owner { engine }),
+        }
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.owner.engine.shared
+    }
+
+    /// Submits a batch: 1 to 1,000 items for one operation. When this returns, the batch is durable
+    /// against power loss. Concurrent submitters share commits.
+    ///
+    /// # Errors
+    /// [`SubmitError`]. Except for [`SubmitError::Unknown`] nothing is stored.
+    pub fn submit<O: Operation>(
+        &self,
+        items: impl IntoIterator<Item = O::Item>,
+    ) -> Result<Batch<O>, SubmitError> {
+        self.submit_with(items, SubmitOptions::new())
+    }
+
+    /// Submits a batch with options, such as an idempotency key.
+    ///
+    /// Under a key that was used before, in the last 400 days unless
+    /// [`Limits::idempotency_keys_for`](limits::Limits::idempotency_keys_for) says otherwise, the same items are
+    /// the batch from before, whatever has become of it; concurrent submissions under one key make one
+    /// batch. Items are the same when their canonical JSON has the same SHA-256.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit), and [`SubmitError::KeyConflict`] when the key was used with other items.
+    pub fn submit_with<O: Operation>(
+        &self,
+        items: impl IntoIterator<Item = O::Item>,
+        options: SubmitOptions,
+    ) -> Result<Batch<O>, SubmitError> {
+        let (operation, index) = self.operation::<O>()?;
+        let limits = &self.shared().limits;
+        let submission = submission::prepare(operation, index, items, &options, limits)?;
+        self.send(submission)
+    }
+
+    /// Submits any number of items as batches of up to 1,000, in order, each durable before the next.
+    ///
+    /// The chunks are submitted under `key` and their number: the same import again, after an error or a
+    /// crash, goes on where it stopped and adds nothing twice. Waits while the queue is full. An
+    /// import is not atomic.
+    ///
+    /// # Errors
+    /// [`ImportError`] at the first chunk that is not accepted; what was accepted before it is durable.
+    pub fn import<O: Operation>(
+        &self,
+        key: &str,
+        items: impl IntoIterator<Item = O::Item>,
+    ) -> Result<Import<O>, ImportError> {
+        import::import(self, key, items)
+    }
+
+    /// The operation as it was registered.
+    pub(crate) fn operation<O: Operation>(&self) -> Result<(&O, OperationIndex), SubmitError> {
+        let shared = self.shared();
+        shared.check().map_err(SubmitError::from)?;
+        let found = shared.operation_named(O::NAME).and_then(|index| {
+            let handler = shared.operation(index).handler.as_deref()?;
+            let typed = handler.as_any().downcast_ref::<Typed<O>>()?;
+            Some((&typed.0, index))
+        });
+        found.ok_or_else(|| SubmitError::UnknownOperation {
+            name: O::NAME.to_owned(),
+            known: shared
+                .operations
+                .iter()
+                .filter(|operation| operation.handler.is_some())
+                .map(|operation| operation.name.to_string())
+                .collect(),
+        })
+    }
+
+    pub(crate) fn limits(&self) -> &limits::Limits {
+        &self.shared().limits
+    }
+
+    /// Has the writer store a submission.
+    pub(crate) fn send<O>(&self, submission: Submission) -> Result<Batch<O>, SubmitError> {
+        let shared = self.shared();
+        if is_engaged(shared, Role::Reader) {
+            return Err(SubmitError::WouldDeadlock);
+        }
+        let (reply, answer) = bounded(1);
+        let command = Command::Submit(Box::new(submission), reply);
+        if shared.commands.send(command).is_err() {
+            return Err(shared.gone().into());
+        }
+        match answer.recv() {
+            Ok(Submitted::Batch(id)) => Ok(self.handle(id)?),
+            Ok(Submitted::Full { limit }) => Err(SubmitError::Full { limit }),
+            Ok(Submitted::Conflict { batch }) => Err(SubmitError::KeyConflict { batch }),
+            Ok(Submitted::Closing) => Err(SubmitError::Closed),
+            Ok(Submitted::Failed) => Err(shared.gone().into()),
+            Err(_) => Err(match shared.gone() {
+                BatchError::Failed { reason } => SubmitError::Unknown { reason },
+                closed => closed.into(),
+            }),
+        }
+    }
+
+    /// Waits until an unfinished batch ends, if none has since `seen`.
+    pub(crate) fn wait_for_room(&self, seen: u64) {
+        self.shared().wait_for_room(seen);
+    }
+
+    pub(crate) fn room_seen(&self) -> u64 {
+        self.shared().room_seen()
+    }
+
+    /// The batch with this id, unfinished or ended.
+    ///
+    /// # Errors
+    /// [`BatchError::NotFound`], or when the queue has failed or is closed.
+    pub fn batch(&self, id: impl Into<BatchId>) -> Result<Batch<Json>, BatchError> {
+        self.shared().check()?;
+        self.handle(id.into())
+    }
+
+    fn handle<O>(&self, id: BatchId) -> Result<Batch<O>, BatchError> {
+        let shared = self.shared();
+        let live = shared.registry.find_or_load(id, || {
+            with_view(shared, |view| recovery::load_live(view, id, shared))
+        })?;
+        let live = live.ok_or(BatchError::NotFound { id })?;
+        Ok(Batch::new(Arc::clone(shared), live))
+    }
+
+    /// The batches that `filter` picks, newest first. Reads the store as it goes: what ends or comes in
+    /// meanwhile may or may not be seen.
+    pub fn batches(&self, filter: BatchFilter) -> Batches {
+        Batches {
+            queue: self.clone(),
+            filter,
+            below: u64::MAX,
+            page: Vec::new().into_iter(),
+        }
+    }
+
+    /// Reads tables on one consistent snapshot of what is durable.
+    ///
+    /// Commits wait while `read` runs: keep it short. Inside it, nothing can be submitted to, stopped in
+    /// or waited for from the same queue; such calls answer `WouldDeadlock`.
+    ///
+    /// ```
+    /// # use batchwright::{Queue, Table};
+    /// # const POINTS: Table<str, i64> = Table::new("points");
+    /// # fn example(queue: &Queue) -> Result<(), batchwright::ReadError> {
+    /// let points = queue.read(|tables| tables.get(&POINTS, "customer-1"))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// What `read` returns, or when the queue has failed or is closed.
+    pub fn read<T>(
+        &self,
+        read: impl FnOnce(&Reader<'_>) -> Result<T, TableError>,
+    ) -> Result<T, ReadError> {
+        let shared = self.shared();
+        if is_engaged(shared, Role::Reader) {
+            return Err(ReadError::WouldDeadlock);
+        }
+        let view = shared.vault.view().ok_or_else(|| match shared.gone() {
+            BatchError::Failed { reason } => ReadError::Failed { reason },
+            _ => ReadError::Closed,
+        })?;
+        let _engaged = Engagement::begin(shared, Role::Reader);
+        Ok(read(&Reader(view))?)
+    }
+
+    /// What the queue has done and has to do. Costs a pass over the unfinished batches.
+    ///
+    /// # Errors
+    /// When the queue has failed or is closed.
+    pub fn stats(&self) -> Result<Stats, BatchError> {
+        let shared = self.shared();
+        shared.check()?;
+        let size_on_disk = with_view(shared, |view| view.store().size_on_disk())?;
+        let mut operations: Vec<_> = shared.operations.iter().map(operation_stats).collect();
+        let mut unfinished_batches = 0;
+        for live in shared.registry.all() {
+            let progress = live.progress();
+            let Some(operation) = live.operation.filter(|_| !progress.state.has_ended()) else {
+                continue;
+            };
+            let stats = &mut operations[operation.0];
+            let ended = progress.succeeded + progress.failed;
+            let pending = live.total - ended - progress.in_flight - progress.waiting;
+            unfinished_batches += 1;
+            stats.batches += 1;
+            stats.queued += u64::from(pending);
+            stats.in_flight += u64::from(progress.in_flight);
+            stats.waiting += u64::from(progress.waiting);
+        }
+        Ok(Stats {
+            operations,
+            unfinished_batches,
+            commits: shared.commits.load(Ordering::Relaxed),
+            size_on_disk,
+        })
+    }
+
+    /// Shuts the queue down: nothing more starts, handlers that run may end within `limit`, the rest stays
+    /// queued for the next open. When this returns `Ok` everything is on disk, the threads have ended and
+    /// the directory can be opened again. Later calls on the queue and its batches answer `Closed`.
+    ///
+    /// # Errors
+    /// [`ShutdownError::StillRunning`] when handlers outlast `limit`; the directory stays locked until
+    /// they end. [`ShutdownError::WouldDeadlock`] from a handler or a read of this queue.
+    pub fn shutdown(&self, limit: Duration) -> Result<(), ShutdownError> {
+        let shared = self.shared();
+        if is_engaged(shared, Role::Worker) || is_engaged(shared, Role::Reader) {
+            return Err(ShutdownError::WouldDeadlock);
+        }
+        if self.owner.engine.shut_down(limit) {
+            return Ok(());
+        }
+        let lives = shared.registry.all();
+        let items = lives
+            .iter()
+            .map(|l| u64::from(l.progress().in_flight))
+            .sum();
+        Err(ShutdownError::StillRunning { items })
+    }
+}
+
+fn operation_stats(registered: &crate::runtime::Registered) -> OperationStats {
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let counters = &registered.counters;
+    OperationStats {
+        name: registered.name.to_string(),
+        registered: registered.handler.is_some(),
+        paused: registered.paused.get().cloned(),
+        submitted: count(&counters.submitted),
+        succeeded: count(&counters.succeeded),
+        failed: count(&counters.failed),
+        retried: count(&counters.retried),
+        panicked: count(&counters.panicked),
+        ..OperationStats::default()
+    }
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").finish_non_exhaustive()
+    }
+}
+
+/// Batches read from the store at once.
+const PAGE: usize = 128;
+
+/// The statuses of batches, newest first: from [`Queue::batches`].
+pub struct Batches {
+    queue: Queue,
+    filter: BatchFilter,
+    /// Batches from this number on have been seen.
+    below: u64,
+    page: std::vec::IntoIter<BatchId>,
+}
+
+impl Batches {
+    fn turn_page(&mut self) -> Result<bool, BatchError> {
+        let range = keys::headers(0..self.below);
+        let page = with_view(self.queue.shared(), |view| {
+            let headers = view.scan(&range).rev().take(PAGE);
+            headers
+                .map(|row| Ok(keys::batch_of(&row?.0)))
+                .collect::<Result<Vec<_>, _>>()
+        })?;
+        let page: Vec<BatchId> = page.into_iter().flatten().collect();
+        let Some(oldest) = page.last() else {
+            return Ok(false);
+        };
+        self.below = oldest.0;
+        self.page = page.into_iter();
+        Ok(true)
+    }
+
+    fn advance(&mut self) -> Result<Option<Status>, BatchError> {
+        loop {
+            let Some(id) = self.page.next() else {
+                if self.turn_page()? {
+                    continue;
+                }
+                return Ok(None);
+            };
+            let status = self.queue.batch(id)?.status()?;
+            if self.filter.matches(&status) {
+                return Ok(Some(status));
+            }
+        }
+    }
+}
+
+impl Iterator for Batches {
+    type Item = Result<Status, BatchError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.advance().transpose()
+    }
+}
+
+impl fmt::Debug for Batches {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batches")
+            .field("filter", &self.filter)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,121 @@
+//! What others ask of the writer, and what the writer hands to workers.
+
+use super::gate::Claim;
+use super::live::Live;
+use super::tables::{SliceWrites, Tables};
+use crate::kernel::{BatchId, OperationIndex, Slice, SliceId, State, Verdict};
+use crate::store::codec::Unsealed;
+use crate::store::journal::Block;
+use crossbeam_channel::Sender;
+use std::sync::Arc;
+
+/// A batch as its submitter encoded it.
+#[derive(Debug)]
+pub(crate) struct Submission {
+    pub(crate) operation: OperationIndex,
+    pub(crate) owner: Option<String>,
+    pub(crate) total: u32,
+    pub(crate) chunks: Vec<Unsealed>,
+    pub(crate) chunk_starts: Vec<u16>,
+    /// The hash of each item's ordering key, 0 for none.
+    pub(crate) keys: Option<Box<[u64]>>,
+    pub(crate) idempotency: Option<Idempotency>,
+}
+
+/// An idempotency key as it is compared.
+#[derive(Debug, Clone)]
+pub(crate) struct Idempotency {
+    /// SHA-256 of owner, operation and key.
+    pub(crate) scope: [u8; 32],
+    /// SHA-256 of the canonical JSON of the items.
+    pub(crate) content: [u8; 32],
+}
+
+#[derive(Debug)]
+pub(crate) enum Submitted {
+    /// Durable: a new batch, or the one that was submitted under the same key before.
+    Batch(BatchId),
+    Full {
+        limit: usize,
+    },
+    /// The key was used with other items.
+    Conflict {
+        batch: BatchId,
+    },
+    Closing,
+    /// The queue had failed before it came to this: nothing is stored.
+    Failed,
+}
+
+#[derive(Debug)]
+pub(crate) enum Steered {
+    /// Durable.
+    Done,
+    NotStopped {
+        state: State,
+    },
+    Full {
+        limit: usize,
+    },
+    Closing,
+    /// The queue had failed before it came to this: nothing is stored.
+    Failed,
+}
+
+/// A slice's results.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) slice: SliceId,
+    pub(crate) operation: OperationIndex,
+    pub(crate) verdicts: Vec<Verdict>,
+    /// The journal entries of the items with a verdict.
+    pub(crate) block: Block,
+    pub(crate) writes: Option<SliceWrites>,
+    pub(crate) busy_us: u64,
+    pub(crate) panicked: u64,
+    /// An item could not be decoded, and why.
+    pub(crate) undecodable: Option<String>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Command {
+    Submit(Box<Submission>, Sender<Submitted>),
+    Stop(BatchId, Sender<Steered>),
+    Resume(Arc<Live>, Sender<Steered>),
+    Finished(Box<Finished>),
+    LeaseReturned(Box<Tables>),
+    /// A worker met a failure of the store.
+    Failed(String),
+    Tick,
+    Close,
+}
+
+impl Command {
+    /// Bytes that the command adds to a commit group, roughly.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Submit(submission, _) => submission
+                .chunks
+                .iter()
+                .map(|chunk| chunk.encoded().len())
+                .sum(),
+            Self::Finished(finished) => finished.block.bytes(),
+            _ => 0,
+        }
+    }
+}
+
+/// A slice for a worker.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) slice: Slice,
+    pub(crate) live: Arc<Live>,
+    pub(crate) claim: Arc<Claim>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Work {
+    Slice(Job),
+    /// The lease, for the slices that wait for it.
+    Lease(Box<Tables>),
+}

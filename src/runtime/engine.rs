@@ -1,0 +1,249 @@
+//! Puts a queue together: reads the store, starts the threads, and ends them.
+
+use super::command::Command;
+use super::handler::Handler;
+use super::recovery::{self, Found};
+use super::shared::{Counters, Engagement, Registered, Role, Shared, Threads};
+use super::tables::Tables;
+use super::watchdog;
+use super::worker::Worker;
+use super::writer::{Outlets, Writer};
+use crate::clock::{Clock, Timeline, Wake};
+use crate::error::OpenError;
+use crate::kernel::{BatchId, Kernel, OperationSpec, RetryPolicy};
+use crate::limits::{self, Limits};
+use crate::store::record::{FORMAT, Meta};
+use crate::store::vault::{self, Committer, Vault};
+use crate::store::{Store, StoreError, codec, keys};
+use crossbeam_channel::{Receiver, bounded, unbounded};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What a queue is made of.
+pub(crate) struct Setup {
+    pub(crate) store: Arc<dyn Store>,
+    /// Where the store is, for messages.
+    pub(crate) dir: PathBuf,
+    /// The last sequence that is known to have been acknowledged.
+    pub(crate) sealed_sequence: u64,
+    /// The rows must be counted before the store is trusted.
+    pub(crate) recount: bool,
+    pub(crate) workers: usize,
+    pub(crate) limits: Limits,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) operations: Vec<(String, Arc<dyn Handler>)>,
+}
+
+/// A running queue.
+pub(crate) struct Engine {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Engine {
+    pub(crate) fn start(setup: Setup) -> Result<Self, OpenError> {
+        let dir = setup.dir.clone();
+        let damaged = |StoreError(what): StoreError| OpenError::Damaged {
+            dir: dir.clone(),
+            what,
+            touched: true,
+        };
+        let meta = read_meta(&setup)?;
+        if setup.recount {
+            vault::recount(&*setup.store, &meta).map_err(damaged)?;
+        }
+        let vault = Arc::new(Vault::new(Arc::clone(&setup.store)));
+        let next_batch = BatchId(meta.next_batch);
+        let store_id = meta.store_id;
+        let committer = Committer::new(Arc::clone(&vault), Arc::clone(&setup.store), meta);
+        let found = recovery::find_unfinished(&committer).map_err(damaged)?;
+        let operations = table_of_operations(setup.operations, &found);
+        let specs = operations.iter().map(spec).collect();
+        let workers = u32::try_from(setup.workers).unwrap_or(u32::MAX);
+        let unfinished = setup.limits.unfinished_batches;
+        let kernel = Kernel::new(specs, workers, unfinished, next_batch);
+
+        let (commands, inbox) = bounded(limits::WRITER_CHANNEL);
+        let timeline = Arc::new(Timeline::new(setup.clock));
+        let shared = Arc::new(Shared::new(
+            commands,
+            vault,
+            timeline,
+            operations,
+            setup.limits,
+            store_id,
+        ));
+        let loaded = recovery::load_unfinished(&committer, found, &shared).map_err(damaged)?;
+        let (work, work_queue) = unbounded();
+        let (leased, leased_queue) = unbounded();
+        let outlets = Outlets {
+            work,
+            leased,
+            leased_queue: leased_queue.clone(),
+        };
+        let durable_writes = Arc::new(AtomicU64::new(0));
+        let tables = Tables::new(Arc::clone(&setup.store), Arc::clone(&durable_writes));
+        let mut writer = Writer::new(
+            Arc::clone(&shared),
+            inbox,
+            kernel,
+            committer,
+            outlets,
+            tables,
+            durable_writes,
+        );
+        writer.recover(loaded).map_err(damaged)?;
+
+        let (lives, writer_lives) = bounded(0);
+        start_watchdog(&shared, writer_lives)?;
+        for number in 0..setup.workers {
+            let worker = Worker::new(
+                Arc::clone(&shared),
+                Arc::clone(&setup.store),
+                work_queue.clone(),
+                leased_queue.clone(),
+            );
+            start_worker(&shared, number, worker)?;
+        }
+        spawn(&shared, "batchwright-writer".to_owned(), move || {
+            writer.run();
+            drop(lives);
+        })?;
+        listen_to_clock(&shared);
+        Ok(Self { shared })
+    }
+
+    /// Starts nothing more and waits until what runs has ended; false when `limit` came first.
+    pub(crate) fn shut_down(&self, limit: Duration) -> bool {
+        self.ask_to_close();
+        self.shared.threads().wait(Instant::now() + limit)
+    }
+
+    /// Starts nothing more.
+    pub(crate) fn ask_to_close(&self) {
+        let first = !self.shared.closed.swap(true, Ordering::SeqCst);
+        if first {
+            // When the channel is full the writer is awake and sees the flag.
+            let _ = self.shared.commands.try_send(Command::Close);
+            for live in self.shared.registry.all() {
+                live.wake();
+            }
+            self.shared.made_room();
+        }
+    }
+}
+
+fn read_meta(setup: &Setup) -> Result<Meta, OpenError> {
+    let damaged = |what: String| OpenError::Damaged {
+        dir: setup.dir.clone(),
+        what,
+        touched: true,
+    };
+    let value = setup
+        .store
+        .get(keys::META)
+        .map_err(|StoreError(what)| damaged(what))?
+        .ok_or_else(|| damaged("the meta record is missing".to_owned()))?;
+    let content = codec::open(keys::META, &value).map_err(|StoreError(what)| damaged(what))?;
+    let (format, _) =
+        codec::decode_part::<u16>(content).map_err(|StoreError(what)| damaged(what))?;
+    if format > FORMAT {
+        return Err(OpenError::NewerFormat {
+            dir: setup.dir.clone(),
+            found: format,
+            supported: FORMAT,
+        });
+    }
+    let meta: Meta = codec::decode(keys::META, &value).map_err(|StoreError(what)| damaged(what))?;
+    if meta.sequence < setup.sealed_sequence {
+        let (found, sealed) = (meta.sequence, setup.sealed_sequence);
+        return Err(damaged(format!(
+            "commit {sealed} was acknowledged, the store only reaches commit {found}"
+        )));
+    }
+    Ok(meta)
+}
+
+/// The registered operations, and those that only stored batches name.
+fn table_of_operations(
+    operations: Vec<(String, Arc<dyn Handler>)>,
+    found: &[Found],
+) -> Vec<Registered> {
+    let entry = |name: &str, handler| Registered {
+        name: Arc::from(name),
+        handler,
+        paused: OnceLock::new(),
+        counters: Counters::default(),
+    };
+    let mut table: Vec<Registered> = operations
+        .into_iter()
+        .map(|(name, handler)| entry(&name, Some(handler)))
+        .collect();
+    for found in found {
+        if !table.iter().any(|known| *known.name == *found.operation()) {
+            table.push(entry(found.operation(), None));
+        }
+    }
+    table
+}
+
+fn spec(registered: &Registered) -> OperationSpec {
+    match &registered.handler {
+        Some(handler) => handler.spec(),
+        None => OperationSpec {
+            registered: false,
+            exactly_once: false,
+            retry: RetryPolicy::none(),
+            concurrency: None,
+        },
+    }
+}
+
+fn start_watchdog(shared: &Arc<Shared>, writer_lives: Receiver<()>) -> Result<(), OpenError> {
+    let watched = Arc::clone(shared);
+    spawn(shared, "batchwright-watchdog".to_owned(), move || {
+        watchdog::watch(&watched, &writer_lives, limits::COMMIT_WATCHDOG);
+    })
+}
+
+fn start_worker(shared: &Arc<Shared>, number: usize, worker: Worker) -> Result<(), OpenError> {
+    let queue = Arc::clone(shared);
+    spawn(shared, format!("batchwright-worker-{number}"), move || {
+        let _engaged = Engagement::begin(&queue, Role::Worker);
+        worker.run();
+    })
+}
+
+/// Starts a thread of the queue. A panic in it is a defect of the engine and fails the queue.
+fn spawn(
+    shared: &Arc<Shared>,
+    name: String,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<(), OpenError> {
+    let presence = Threads::enter(shared);
+    let queue = Arc::clone(shared);
+    thread::Builder::new()
+        .name(name.clone())
+        .spawn(move || {
+            // Last to be dropped: by then everything that the thread held is.
+            let _presence = presence;
+            if catch_unwind(AssertUnwindSafe(run)).is_err() {
+                queue.fail(format!("a defect of batchwright: {name} panicked"));
+            }
+        })
+        .map(drop)
+        .map_err(|source| OpenError::Thread { source })
+}
+
+fn listen_to_clock(shared: &Arc<Shared>) {
+    let queue: Weak<Shared> = Arc::downgrade(shared);
+    let wake = Wake(Arc::new(move || {
+        if let Some(shared) = queue.upgrade() {
+            let _ = shared.commands.send(Command::Tick);
+        }
+    }));
+    shared.timeline.clock().on_jump(wake);
+}

@@ -1,0 +1,104 @@
+//! An operation with its types forgotten: what workers run.
+
+use crate::context::sealed::{Effects, Guarantee as _};
+use crate::context::{Attempt, Context, Workspace};
+use crate::failure::Failure;
+use crate::kernel::OperationSpec;
+use crate::limits;
+use crate::operation::Operation;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// How a handler left an item.
+#[derive(Debug)]
+pub(crate) enum Ran {
+    /// The output is where the caller said, as JSON.
+    Succeeded,
+    Failed(Failure),
+    Panicked(Failure),
+    /// The item is not of the operation's type, and why.
+    Undecodable(String),
+}
+
+pub(crate) trait Handler: Send + Sync {
+    fn spec(&self) -> OperationSpec;
+
+    /// Runs one item and puts its output, as JSON, into `output`, which is empty.
+    fn run(
+        &self,
+        json: &str,
+        attempt: Attempt,
+        workspace: &mut Workspace,
+        output: &mut Vec<u8>,
+    ) -> Ran;
+
+    /// For finding the operation's type again.
+    fn as_any(&self) -> &dyn Any;
+}
+
+pub(crate) struct Typed<O>(pub(crate) O);
+
+impl<O: Operation> Handler for Typed<O> {
+    fn spec(&self) -> OperationSpec {
+        OperationSpec {
+            registered: true,
+            exactly_once: O::Guarantee::EXACTLY_ONCE,
+            retry: self.0.retry(),
+            concurrency: self.0.concurrency().map(u32::from),
+        }
+    }
+
+    fn run(
+        &self,
+        json: &str,
+        attempt: Attempt,
+        workspace: &mut Workspace,
+        output: &mut Vec<u8>,
+    ) -> Ran {
+        let item: O::Item = match catch_unwind(|| serde_json::from_str(json)) {
+            Ok(Ok(item)) => item,
+            Ok(Err(error)) => return Ran::Undecodable(error.to_string()),
+            Err(panic) => return Ran::Undecodable(panic_text(&*panic)),
+        };
+        let effects = Effects::borrow_from(workspace);
+        let mut cx = Context::<O::Guarantee>::new(attempt, effects);
+        let ran = catch_unwind(AssertUnwindSafe(|| {
+            let result = self.0.run(item, &mut cx)?;
+            write_output(&result, output)
+        }));
+        cx.into_effects().give_back(workspace);
+        match ran {
+            Ok(Ok(())) => Ran::Succeeded,
+            Ok(Err(failure)) => Ran::Failed(failure),
+            Err(panic) => {
+                let text = panic_text(&*panic);
+                Ran::Panicked(Failure::permanent(Failure::PANICKED, text))
+            }
+        }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+fn write_output<T: serde::Serialize>(result: &T, output: &mut Vec<u8>) -> Result<(), Failure> {
+    serde_json::to_writer(&mut *output, result).map_err(|error| {
+        let text = format!("the output cannot be written as JSON: {error}");
+        Failure::permanent(Failure::INVALID_OUTPUT, text)
+    })?;
+    let (bytes, limit) = (output.len(), limits::PAYLOAD_BYTES);
+    if bytes > limit {
+        let text = format!("the output is {bytes} bytes of JSON, the limit is {limit}");
+        return Err(Failure::permanent(Failure::INVALID_OUTPUT, text));
+    }
+    Ok(())
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a text".to_owned())
+}

@@ -1,0 +1,193 @@
+//! What is published of a batch: its progress, for readers that never wait for the writer.
+
+use super::gate::Gate;
+use crate::kernel::{BatchId, BatchView, OperationIndex, Phase, State, Timestamp};
+use arc_swap::ArcSwap;
+use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+/// Where a batch stands. Counts of ended items and end states are durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Progress {
+    pub(crate) state: State,
+    pub(crate) stop_requested: bool,
+    pub(crate) succeeded: u32,
+    pub(crate) failed: u32,
+    pub(crate) in_flight: u32,
+    pub(crate) waiting: u32,
+    pub(crate) started_at: Option<Timestamp>,
+    pub(crate) ended_at: Option<Timestamp>,
+}
+
+impl Progress {
+    pub(crate) fn queued() -> Self {
+        Self {
+            state: State::Queued,
+            stop_requested: false,
+            succeeded: 0,
+            failed: 0,
+            in_flight: 0,
+            waiting: 0,
+            started_at: None,
+            ended_at: None,
+        }
+    }
+}
+
+impl From<&BatchView> for Progress {
+    fn from(view: &BatchView) -> Self {
+        Self {
+            state: view.phase.state(),
+            stop_requested: view.phase == Phase::Stopping,
+            succeeded: view.succeeded,
+            failed: view.failed,
+            in_flight: view.in_flight,
+            waiting: view.waiting,
+            started_at: view.started_at,
+            ended_at: view.ended_at,
+        }
+    }
+}
+
+/// One batch, as everybody sees it.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) id: BatchId,
+    /// Absent when no such operation is registered, and the batch has ended.
+    pub(crate) operation: Option<OperationIndex>,
+    pub(crate) operation_name: Arc<str>,
+    pub(crate) owner: Option<Arc<str>>,
+    pub(crate) created_at: Timestamp,
+    pub(crate) total: u32,
+    /// The number of the first item of each chunk.
+    pub(crate) chunk_starts: Box<[u16]>,
+    pub(crate) gate: Arc<Gate>,
+    progress: ArcSwap<Progress>,
+    waiting: Mutex<()>,
+    changed: Condvar,
+}
+
+/// What a [`Live`] is made of besides its progress.
+pub(crate) struct Facts {
+    pub(crate) id: BatchId,
+    /// Absent when no such operation is registered, and the batch has ended.
+    pub(crate) operation: Option<OperationIndex>,
+    pub(crate) operation_name: Arc<str>,
+    pub(crate) owner: Option<String>,
+    pub(crate) created_at: Timestamp,
+    pub(crate) total: u32,
+    pub(crate) chunk_starts: Vec<u16>,
+}
+
+impl Live {
+    pub(crate) fn new(facts: Facts, progress: Progress, queue_closed: Arc<AtomicBool>) -> Self {
+        Self {
+            id: facts.id,
+            operation: facts.operation,
+            operation_name: facts.operation_name,
+            owner: facts.owner.map(Arc::from),
+            created_at: facts.created_at,
+            total: facts.total,
+            chunk_starts: facts.chunk_starts.into_boxed_slice(),
+            gate: Arc::new(Gate::new(queue_closed)),
+            progress: ArcSwap::from_pointee(progress),
+            waiting: Mutex::new(()),
+            changed: Condvar::new(),
+        }
+    }
+
+    pub(crate) fn progress(&self) -> arc_swap::Guard<Arc<Progress>> {
+        self.progress.load()
+    }
+
+    pub(crate) fn publish(&self, progress: Progress) {
+        self.progress.store(Arc::new(progress));
+    }
+
+    /// Makes everybody who waits look again.
+    pub(crate) fn wake(&self) {
+        drop(self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_all();
+    }
+
+    /// Waits until `ready` gives an answer, or until `deadline`.
+    pub(crate) fn wait_until<T>(
+        &self,
+        deadline: Option<Instant>,
+        mut ready: impl FnMut() -> Option<T>,
+    ) -> Option<T> {
+        let mut guard = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(answer) = ready() {
+                return Some(answer);
+            }
+            guard = match deadline {
+                None => self
+                    .changed
+                    .wait(guard)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left == Duration::ZERO {
+                        return None;
+                    }
+                    self.changed
+                        .wait_timeout(guard, left)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
+                }
+            };
+        }
+    }
+}
+
+/// The batches that somebody holds: unfinished ones, and ended ones with a handle.
+#[derive(Debug, Default)]
+pub(crate) struct Registry(Mutex<Entries>);
+
+#[derive(Debug, Default)]
+struct Entries {
+    lives: HashMap<BatchId, Weak<Live>>,
+    /// Clear out dropped ones when there are this many.
+    sweep_at: usize,
+}
+
+impl Registry {
+    pub(crate) fn insert(&self, live: &Arc<Live>) {
+        let mut entries = self.entries();
+        entries.lives.insert(live.id, Arc::downgrade(live));
+        if entries.lives.len() >= entries.sweep_at.max(64) {
+            entries.lives.retain(|_, live| live.strong_count() > 0);
+            entries.sweep_at = entries.lives.len() * 2;
+        }
+    }
+
+    /// The batch, or what `load` reads of it; two callers get the same.
+    pub(crate) fn find_or_load<E>(
+        &self,
+        id: BatchId,
+        load: impl FnOnce() -> Result<Option<Live>, E>,
+    ) -> Result<Option<Arc<Live>>, E> {
+        let mut entries = self.entries();
+        if let Some(live) = entries.lives.get(&id).and_then(Weak::upgrade) {
+            return Ok(Some(live));
+        }
+        // Under the lock: what is read must not be overtaken by a resume.
+        let Some(live) = load()?.map(Arc::new) else {
+            return Ok(None);
+        };
+        entries.lives.insert(id, Arc::downgrade(&live));
+        Ok(Some(live))
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Live>> {
+        let entries = self.entries();
+        entries.lives.values().filter_map(Weak::upgrade).collect()
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

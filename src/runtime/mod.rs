@@ -1,0 +1,29 @@
+//! The threads: one writer, which owns the kernel and commits; workers, which run handlers; a watchdog.
+//!
+//! submit -> **writer** -> store, durable -> ack -> **kernel** picks a slice -> **worker** runs it ->
+//! **writer** -> store, durable -> status, outcomes, waiters
+//!
+//! Invariants:
+//! - Nobody sends on the writer's channel while holding something that the writer needs, and the
+//!   writer never waits for a worker.
+//! - Progress is published, and callers are answered, after the commit it depends on.
+
+mod command;
+mod engine;
+mod gate;
+mod handler;
+mod live;
+pub(crate) mod recovery;
+mod shared;
+mod tables;
+mod watchdog;
+mod worker;
+mod writer;
+
+pub(crate) use command::{Command, Idempotency, Steered, Submission, Submitted};
+pub(crate) use engine::{Engine, Setup};
+pub(crate) use gate::Gate;
+pub(crate) use handler::{Handler, Typed};
+pub(crate) use live::{Live, Progress};
+pub(crate) use shared::{Engagement, Registered, Role, Shared, is_engaged};
+pub use tables::Tables;

@@ -1,0 +1,259 @@
+//! Reads batches back from the store: the same events as live, applied by the same function.
+
+use super::live::{Facts, Live, Progress};
+use super::shared::Shared;
+use super::writer::Active;
+use crate::kernel::{BatchId, BatchState, OperationIndex, Phase, Recovered, Timestamp};
+use crate::store::journal::{Entry, Segment};
+use crate::store::record::{Header, Summary, Unfinished};
+use crate::store::vault::{Committer, View};
+use crate::store::{Scan, StoreError, Value, codec, keys};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A place to read rows from.
+pub(crate) trait Source {
+    fn value(&self, key: &[u8]) -> Result<Option<Value>, StoreError>;
+    fn rows(&self, range: &Range<Vec<u8>>) -> Result<Scan<'_>, StoreError>;
+}
+
+impl Source for Committer {
+    fn value(&self, key: &[u8]) -> Result<Option<Value>, StoreError> {
+        self.value(key)
+    }
+    fn rows(&self, range: &Range<Vec<u8>>) -> Result<Scan<'_>, StoreError> {
+        Ok(self.scan(range))
+    }
+}
+
+impl Source for View<'_> {
+    fn value(&self, key: &[u8]) -> Result<Option<Value>, StoreError> {
+        self.value(key)
+    }
+    fn rows(&self, range: &Range<Vec<u8>>) -> Result<Scan<'_>, StoreError> {
+        Ok(self.scan(range))
+    }
+}
+
+/// The store's unfinished batches.
+pub(crate) struct Loaded {
+    pub(crate) batches: Vec<Recovered>,
+    pub(crate) active: Vec<Active>,
+}
+
+/// An unfinished batch as it was submitted.
+pub(crate) struct Found {
+    batch: BatchId,
+    position: u64,
+    header: Header,
+}
+
+impl Found {
+    pub(crate) fn operation(&self) -> &str {
+        &self.header.operation
+    }
+}
+
+/// The unfinished batches, without their journals.
+pub(crate) fn find_unfinished(source: &impl Source) -> Result<Vec<Found>, StoreError> {
+    let mut found = Vec::new();
+    for row in source.rows(&keys::all_unfinished())? {
+        let (key, value) = row?;
+        let Unfinished { position } = codec::decode(&key, &value)?;
+        let batch = keys::batch_of(&key)
+            .ok_or_else(|| StoreError("a malformed key among the unfinished".to_owned()))?;
+        let header = read_header(source, batch)?
+            .ok_or_else(|| StoreError(format!("the header of batch {batch} is missing")))?;
+        found.push(Found {
+            batch,
+            position,
+            header,
+        });
+    }
+    Ok(found)
+}
+
+pub(crate) fn read_header(
+    source: &impl Source,
+    batch: BatchId,
+) -> Result<Option<Header>, StoreError> {
+    let key = keys::header(batch);
+    let value = source.value(&key)?;
+    value.map(|value| codec::decode(&key, &value)).transpose()
+}
+
+/// The journals of the unfinished batches; `found` are theirs.
+pub(crate) fn load_unfinished(
+    source: &impl Source,
+    found: Vec<Found>,
+    shared: &Shared,
+) -> Result<Loaded, StoreError> {
+    let mut loaded = Loaded {
+        batches: Vec::with_capacity(found.len()),
+        active: Vec::with_capacity(found.len()),
+    };
+    for Found {
+        batch,
+        position,
+        header,
+    } in found
+    {
+        let facts = facts(batch, header, shared);
+        let live = Arc::new(shared.live_of(facts, Progress::queued()));
+        let Batch {
+            batch,
+            next_segment,
+            journal_bytes,
+        } = load_batch(source, &live, position)?;
+        if batch.state.phase.state().has_ended() {
+            let id = batch.batch;
+            return Err(StoreError(format!(
+                "batch {id} is both ended and unfinished"
+            )));
+        }
+        live.publish(Progress {
+            state: batch.state.phase.state(),
+            stop_requested: batch.state.phase == Phase::Stopping,
+            succeeded: batch.state.succeeded,
+            failed: batch.state.failed,
+            in_flight: 0,
+            waiting: batch.state.waiting_count(),
+            started_at: batch.state.started_at,
+            ended_at: None,
+        });
+        loaded.batches.push(batch);
+        loaded.active.push(Active {
+            live,
+            next_segment,
+            journal_bytes,
+        });
+    }
+    Ok(loaded)
+}
+
+/// A batch that was read back, journal and all.
+pub(crate) struct Batch {
+    pub(crate) batch: Recovered,
+    pub(crate) next_segment: u32,
+    pub(crate) journal_bytes: usize,
+}
+
+pub(crate) fn load_batch(
+    source: &impl Source,
+    live: &Live,
+    position: u64,
+) -> Result<Batch, StoreError> {
+    let id = live.id;
+    let operation = live
+        .operation
+        .ok_or_else(|| StoreError(format!("batch {id} is of an operation that is not known")))?;
+    let mut state = BatchState::queued(live.total);
+    let mut next_segment = 0;
+    let mut journal_bytes = 0;
+    for row in source.rows(&keys::segments(id))? {
+        let (key, value) = row?;
+        let number = keys::segment_number(&key);
+        next_segment = number.map_or(next_segment, |number| number + 1);
+        journal_bytes += value.len();
+        let mut clock = Timestamp::default();
+        for entry in Segment::open(id, &key, &value)? {
+            let entry = entry?;
+            if let Entry::Clock { at } = entry {
+                clock = at;
+            }
+            if let Some(event) = entry.to_event(clock) {
+                state
+                    .apply(&event)
+                    .map_err(|error| StoreError(format!("journal of batch {id}: {error}")))?;
+            }
+        }
+    }
+    let keys = load_keys(source, id)?;
+    Ok(Batch {
+        batch: Recovered {
+            batch: id,
+            operation,
+            position,
+            keys,
+            state,
+        },
+        next_segment,
+        journal_bytes,
+    })
+}
+
+fn load_keys(source: &impl Source, batch: BatchId) -> Result<Option<Box<[u64]>>, StoreError> {
+    let Some(Header {
+        key_parts, total, ..
+    }) = read_header(source, batch)?
+    else {
+        return Ok(None);
+    };
+    let mut hashes: Vec<u64> = Vec::new();
+    for part in 0..key_parts {
+        let key = keys::key_hashes(batch, part);
+        let value = source
+            .value(&key)?
+            .ok_or_else(|| StoreError(format!("the {} are missing", keys::name(&key))))?;
+        hashes.extend(codec::decode::<Vec<u64>>(&key, &value)?);
+    }
+    if key_parts > 0 && hashes.len() != total as usize {
+        let found = hashes.len();
+        return Err(StoreError(format!(
+            "batch {batch} has {found} ordering keys for {total} items"
+        )));
+    }
+    Ok((key_parts > 0).then(|| hashes.into_boxed_slice()))
+}
+
+/// A batch for a handle: as it ended, or as it was submitted.
+pub(crate) fn load_live(
+    source: &impl Source,
+    batch: BatchId,
+    shared: &Shared,
+) -> Result<Option<Live>, StoreError> {
+    let Some(header) = read_header(source, batch)? else {
+        return Ok(None);
+    };
+    let key = keys::summary(batch);
+    let value = source.value(&key)?.ok_or_else(|| {
+        StoreError(format!(
+            "batch {batch} is neither unfinished nor has it ended"
+        ))
+    })?;
+    let summary: Summary = codec::decode(&key, &value)?;
+    let progress = Progress::from(&summary);
+    Ok(Some(shared.live_of(facts(batch, header, shared), progress)))
+}
+
+impl From<&Summary> for Progress {
+    fn from(summary: &Summary) -> Self {
+        Self {
+            state: summary.state,
+            stop_requested: false,
+            succeeded: summary.succeeded,
+            failed: summary.failed,
+            in_flight: 0,
+            waiting: 0,
+            started_at: summary.started_at,
+            ended_at: summary.ended_at,
+        }
+    }
+}
+
+fn facts(id: BatchId, header: Header, shared: &Shared) -> Facts {
+    let operation: Option<OperationIndex> = shared.operation_named(&header.operation);
+    let operation_name = match operation {
+        Some(index) => Arc::clone(&shared.operation(index).name),
+        None => Arc::from(header.operation),
+    };
+    Facts {
+        id,
+        operation,
+        operation_name,
+        owner: header.owner,
+        created_at: header.created_at,
+        total: header.total,
+        chunk_starts: header.chunk_starts,
+    }
+}

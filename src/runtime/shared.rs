@@ -1,0 +1,318 @@
+//! What the threads of a queue and its handles share.
+
+use super::command::Command;
+use super::handler::Handler;
+use super::live::{Live, Registry};
+use crate::clock::Timeline;
+use crate::error::BatchError;
+use crate::kernel::OperationIndex;
+use crate::limits::Limits;
+use crate::status::Blocked;
+use crate::store::vault::Vault;
+use crossbeam_channel::Sender;
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// An operation that is registered, or that stored batches name.
+pub(crate) struct Registered {
+    pub(crate) name: Arc<str>,
+    /// Absent when the application did not register it.
+    pub(crate) handler: Option<Arc<dyn Handler>>,
+    /// Why nothing of it starts until the next open.
+    pub(crate) paused: OnceLock<String>,
+    pub(crate) counters: Counters,
+}
+
+/// Totals since the queue was opened.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) submitted: AtomicU64,
+    pub(crate) succeeded: AtomicU64,
+    pub(crate) failed: AtomicU64,
+    pub(crate) retried: AtomicU64,
+    pub(crate) panicked: AtomicU64,
+}
+
+pub(crate) struct Shared {
+    pub(crate) commands: Sender<Command>,
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) timeline: Arc<Timeline>,
+    pub(crate) operations: Vec<Registered>,
+    pub(crate) registry: Registry,
+    pub(crate) limits: Limits,
+    pub(crate) store_id: u128,
+    pub(crate) commits: AtomicU64,
+    /// Nothing may start: the queue closes or has failed.
+    pub(crate) closed: Arc<AtomicBool>,
+    failed: OnceLock<String>,
+    threads: Threads,
+    room: Signal,
+    /// When the commit that is under way began, in milliseconds since `born`; 0 when none is.
+    commit_since_ms: AtomicU64,
+    born: Instant,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        commands: Sender<Command>,
+        vault: Arc<Vault>,
+        timeline: Arc<Timeline>,
+        operations: Vec<Registered>,
+        limits: Limits,
+        store_id: u128,
+    ) -> Self {
+        Self {
+            commands,
+            vault,
+            timeline,
+            operations,
+            registry: Registry::default(),
+            limits,
+            store_id,
+            commits: AtomicU64::new(0),
+            closed: Arc::new(AtomicBool::new(false)),
+            failed: OnceLock::new(),
+            threads: Threads::default(),
+            room: Signal::default(),
+            commit_since_ms: AtomicU64::new(0),
+            born: Instant::now(),
+        }
+    }
+
+    pub(crate) fn operation(&self, index: OperationIndex) -> &Registered {
+        &self.operations[index.0]
+    }
+
+    pub(crate) fn operation_named(&self, name: &str) -> Option<OperationIndex> {
+        let at = self.operations.iter().position(|op| &*op.name == name);
+        at.map(OperationIndex)
+    }
+
+    /// Why the queue has failed, if it has.
+    pub(crate) fn failure(&self) -> Option<&str> {
+        self.failed.get().map(String::as_str)
+    }
+
+    /// Latches the queue as failed: nothing starts, nothing is answered, everybody who waits is woken.
+    pub(crate) fn fail(&self, reason: String) {
+        let _ = self.failed.set(reason);
+        self.closed.store(true, Ordering::SeqCst);
+        for live in self.registry.all() {
+            live.wake();
+        }
+        self.room.raise();
+    }
+
+    /// Refuses when the queue has failed or is closed.
+    pub(crate) fn check(&self) -> Result<(), BatchError> {
+        if self.is_closed() {
+            return Err(self.gone());
+        }
+        Ok(())
+    }
+
+    /// Why the queue no longer answers.
+    pub(crate) fn gone(&self) -> BatchError {
+        match self.failure() {
+            Some(reason) => BatchError::Failed {
+                reason: reason.to_owned(),
+            },
+            None => BatchError::Closed,
+        }
+    }
+
+    /// Why nothing of the batch can start, if so.
+    pub(crate) fn blocked(&self, live: &Live) -> Option<Blocked> {
+        let Some(operation) = live.operation.map(|index| self.operation(index)) else {
+            return Some(Blocked::Unregistered);
+        };
+        if operation.handler.is_none() {
+            return Some(Blocked::Unregistered);
+        }
+        let reason = operation.paused.get()?.clone();
+        Some(Blocked::Paused { reason })
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Ends what waits on the batches of a paused operation.
+    pub(crate) fn wake_operation(&self, operation: OperationIndex) {
+        let lives = self.registry.all();
+        for live in &lives {
+            if live.operation == Some(operation) {
+                live.wake();
+            }
+        }
+    }
+
+    pub(crate) fn made_room(&self) {
+        self.room.raise();
+    }
+
+    /// Waits until a batch ended after `seen`, or the queue closes.
+    pub(crate) fn wait_for_room(&self, seen: u64) {
+        self.room.wait_past(seen, None);
+    }
+
+    /// For [`wait_for_room`](Self::wait_for_room): ask before finding that there is none.
+    pub(crate) fn room_seen(&self) -> u64 {
+        self.room.seen()
+    }
+
+    pub(crate) fn commit_begins(&self) {
+        let since = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.commit_since_ms.store(since.max(1), Ordering::Release);
+    }
+
+    pub(crate) fn commit_ends(&self) {
+        self.commit_since_ms.store(0, Ordering::Release);
+        self.commits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How long the commit that is under way has taken.
+    pub(crate) fn commit_age(&self) -> Option<Duration> {
+        let since_ms = self.commit_since_ms.load(Ordering::Acquire);
+        let since = Duration::from_millis(since_ms);
+        (since_ms != 0).then(|| self.born.elapsed().saturating_sub(since))
+    }
+
+    pub(crate) fn threads(&self) -> &Threads {
+        &self.threads
+    }
+
+    pub(crate) fn live_of(
+        &self,
+        facts: super::live::Facts,
+        progress: super::live::Progress,
+    ) -> Live {
+        Live::new(facts, progress, Arc::clone(&self.closed))
+    }
+}
+
+/// A number that only grows, and that can be waited for.
+#[derive(Debug, Default)]
+struct Signal {
+    value: Mutex<u64>,
+    raised: Condvar,
+}
+
+impl Signal {
+    fn value(&self) -> MutexGuard<'_, u64> {
+        self.value.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn seen(&self) -> u64 {
+        *self.value()
+    }
+
+    fn raise(&self) {
+        *self.value() += 1;
+        self.raised.notify_all();
+    }
+
+    /// False when `deadline` came first.
+    fn wait_past(&self, seen: u64, deadline: Option<Instant>) -> bool {
+        let mut value = self.value();
+        while *value <= seen {
+            value = match deadline {
+                None => self
+                    .raised
+                    .wait(value)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left == Duration::ZERO {
+                        return false;
+                    }
+                    let (value, _) = self
+                        .raised
+                        .wait_timeout(value, left)
+                        .unwrap_or_else(PoisonError::into_inner);
+                    value
+                }
+            };
+        }
+        true
+    }
+}
+
+/// The queue's threads: how many were started, and how many have ended.
+#[derive(Debug, Default)]
+pub(crate) struct Threads {
+    started: AtomicU64,
+    ended: Signal,
+}
+
+impl Threads {
+    /// To be held by a thread until everything else it holds is dropped.
+    pub(crate) fn enter(shared: &Arc<Shared>) -> Presence {
+        shared.threads.started.fetch_add(1, Ordering::SeqCst);
+        Presence(Arc::clone(shared))
+    }
+
+    /// Waits until all have ended; false when `deadline` came first.
+    pub(crate) fn wait(&self, deadline: Instant) -> bool {
+        loop {
+            let started = self.started.load(Ordering::SeqCst);
+            if self.ended.seen() >= started {
+                return true;
+            }
+            if !self.ended.wait_past(started - 1, Some(deadline)) {
+                return false;
+            }
+        }
+    }
+}
+
+pub(crate) struct Presence(Arc<Shared>);
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.0.threads.ended.raise();
+    }
+}
+
+thread_local! {
+    /// What this thread is doing for which queue.
+    static ENGAGED: RefCell<Vec<(*const Shared, Role)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What a thread does for a queue that keeps it from waiting for that queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It runs handlers: a batch may wait for it.
+    Worker,
+    /// It holds a view: commits wait for it.
+    Reader,
+}
+
+/// While it lives, this thread has a role in the queue.
+pub(crate) struct Engagement(*const Shared, Role);
+
+impl Engagement {
+    pub(crate) fn begin(shared: &Arc<Shared>, role: Role) -> Self {
+        let queue = Arc::as_ptr(shared);
+        ENGAGED.with_borrow_mut(|engaged| engaged.push((queue, role)));
+        Self(queue, role)
+    }
+}
+
+impl Drop for Engagement {
+    fn drop(&mut self) {
+        ENGAGED.with_borrow_mut(|engaged| {
+            if let Some(at) = engaged.iter().rposition(|e| *e == (self.0, self.1)) {
+                engaged.remove(at);
+            }
+        });
+    }
+}
+
+/// Whether this thread has the role in the queue.
+pub(crate) fn is_engaged(shared: &Arc<Shared>, role: Role) -> bool {
+    let queue = Arc::as_ptr(shared);
+    ENGAGED.with_borrow(|engaged| engaged.contains(&(queue, role)))
+}

@@ -1,0 +1,165 @@
+//! The tables as the holder of the lease sees them: stored rows, under the writes of slices that are not
+//! durable yet, under those of this slice, under those of this item.
+//!
+//! There is one of these in a queue. It travels with the lease, so it needs no lock.
+
+use crate::store::rows::{self, Pending, Rows};
+use crate::store::{Store, StoreError, Value};
+use crate::table::{KeyRange, Table, TableError, TableKey};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The table writes of one slice, on their way to the disk.
+#[derive(Debug)]
+pub(crate) struct SliceWrites {
+    /// Which slice's they are, counted from 1.
+    pub(crate) version: u64,
+    pub(crate) rows: Vec<(Vec<u8>, Option<Value>)>,
+}
+
+pub struct Tables {
+    store: Arc<dyn Store>,
+    /// The version up to which slices' writes are durable. The writer moves it.
+    durable: Arc<AtomicU64>,
+    /// Writes of slices that ended and may not be durable yet, oldest first.
+    ended: VecDeque<(u64, Pending)>,
+    next_version: u64,
+    slice: Pending,
+    item: Pending,
+    failed: Option<StoreError>,
+}
+
+impl Tables {
+    pub(crate) fn new(store: Arc<dyn Store>, durable: Arc<AtomicU64>) -> Self {
+        Self {
+            store,
+            durable,
+            ended: VecDeque::new(),
+            next_version: 1,
+            slice: Pending::new(),
+            item: Pending::new(),
+            failed: None,
+        }
+    }
+
+    /// Forgets the writes that are in the store by now.
+    pub(crate) fn begin_slice(&mut self) {
+        let durable = self.durable.load(Ordering::Acquire);
+        while self
+            .ended
+            .front()
+            .is_some_and(|(version, _)| *version <= durable)
+        {
+            self.ended.pop_front();
+        }
+    }
+
+    /// The item succeeded: its writes count.
+    pub(crate) fn keep_item(&mut self) {
+        self.slice.append(&mut self.item);
+    }
+
+    /// The item did not succeed: its writes never were.
+    pub(crate) fn drop_item(&mut self) {
+        self.item.clear();
+    }
+
+    /// What the slice wrote, if anything.
+    pub(crate) fn end_slice(&mut self) -> Option<SliceWrites> {
+        self.item.clear();
+        if self.slice.is_empty() {
+            return None;
+        }
+        let version = self.next_version;
+        self.next_version += 1;
+        let writes = std::mem::take(&mut self.slice);
+        let rows = writes
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        self.ended.push_back((version, writes));
+        Some(SliceWrites { version, rows })
+    }
+
+    /// The store's failure that a handler met, whatever the handler made of it.
+    pub(crate) fn failure(&self) -> Option<&StoreError> {
+        self.failed.as_ref()
+    }
+
+    pub(crate) fn get<K: TableKey + ?Sized, V: DeserializeOwned>(
+        &mut self,
+        table: &Table<K, V>,
+        key: &K,
+    ) -> Result<Option<V>, TableError> {
+        let row = table.row_key(key)?;
+        let pending = [&self.item, &self.slice]
+            .into_iter()
+            .chain(self.ended.iter().rev().map(|(_, writes)| writes))
+            .find_map(|layer| layer.get(&row));
+        let value = match pending {
+            Some(value) => value.clone(),
+            None => match self.store.get(&row) {
+                Ok(value) => value,
+                Err(error) => return Err(self.fail(error)),
+            },
+        };
+        let Some(value) = value else { return Ok(None) };
+        match rows::decode(table, &row, &value) {
+            Err(TableError::Store { reason }) => Err(self.fail(StoreError(reason))),
+            decoded => decoded.map(Some),
+        }
+    }
+
+    pub(crate) fn put<K: TableKey + ?Sized, V: Serialize>(
+        &mut self,
+        table: &Table<K, V>,
+        key: &K,
+        value: &V,
+    ) -> Result<(), TableError> {
+        let row = table.row_key(key)?;
+        let value = rows::encode(table, &row, value)?;
+        self.item.insert(row, Some(value));
+        Ok(())
+    }
+
+    pub(crate) fn remove<K: TableKey + ?Sized, V>(
+        &mut self,
+        table: &Table<K, V>,
+        key: &K,
+    ) -> Result<(), TableError> {
+        self.item.insert(table.row_key(key)?, None);
+        Ok(())
+    }
+
+    pub(crate) fn range<K: TableKey + ?Sized, V>(
+        &mut self,
+        table: &Table<K, V>,
+        range: KeyRange<K>,
+    ) -> Rows<'_, K, V> {
+        let range = table.row_range(range);
+        let layers = self
+            .ended
+            .iter()
+            .map(|(_, writes)| writes)
+            .chain([&self.slice, &self.item]);
+        let pending = rows::layered(layers, &range);
+        Rows::new(&*self.store, pending, *table, &range).noting(&mut self.failed)
+    }
+
+    fn fail(&mut self, error: StoreError) -> TableError {
+        self.failed.get_or_insert_with(|| error.clone());
+        rows::store_error(error)
+    }
+}
+
+impl fmt::Debug for Tables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tables")
+            .field("version", &self.next_version)
+            .finish_non_exhaustive()
+    }
+}

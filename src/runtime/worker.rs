@@ -1,0 +1,292 @@
+//! A worker: takes a slice, runs its items, hands the results to the writer.
+
+use super::command::{Command, Finished, Job, Work};
+use super::handler::Ran;
+use super::shared::Shared;
+use super::tables::Tables;
+use crate::context::{Attempt, Workspace};
+use crate::failure::{self, Failure};
+use crate::kernel::{BatchId, SliceItem, Verdict};
+use crate::limits;
+use crate::store::journal::{Block, End, FailureEntry, ItemEntry};
+use crate::store::{Store, StoreError, Value, codec, keys};
+use crossbeam_channel::{Receiver, Sender};
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The holder of the lease gives it back after this long, when other work waits.
+const LEASE_TIME: Duration = Duration::from_millis(20);
+
+/// Results larger than this are handed over before the slice is through.
+const BLOCK_BYTES: usize = 512 << 10;
+
+pub(crate) struct Worker {
+    shared: Arc<Shared>,
+    store: Arc<dyn Store>,
+    work: Receiver<Work>,
+    leased: Receiver<Job>,
+    writer: Sender<Command>,
+    workspace: Workspace,
+    /// The chunk that was read last: the next slice of the batch is often in it.
+    chunk: Option<Chunk>,
+    output: Vec<u8>,
+}
+
+/// The writer is gone: it failed, or the queue is closed.
+struct WriterGone;
+
+impl Worker {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        store: Arc<dyn Store>,
+        work: Receiver<Work>,
+        leased: Receiver<Job>,
+    ) -> Self {
+        let writer = shared.commands.clone();
+        let store_id = shared.store_id;
+        Self {
+            shared,
+            store,
+            work,
+            leased,
+            writer,
+            workspace: Workspace {
+                store_id,
+                tables: None,
+            },
+            chunk: None,
+            output: Vec::new(),
+        }
+    }
+
+    /// Works until the writer hands out no more.
+    pub(crate) fn run(mut self) {
+        while let Ok(work) = self.work.recv() {
+            if self.tick(work).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn tick(&mut self, work: Work) -> Result<(), WriterGone> {
+        match work {
+            Work::Slice(job) => self.begin(&job),
+            Work::Lease(tables) => self.hold_lease(tables),
+        }
+    }
+
+    /// Runs leased slices while there are any. The lease goes back to the writer, which knows whether
+    /// more came in meanwhile.
+    fn hold_lease(&mut self, tables: Box<Tables>) -> Result<(), WriterGone> {
+        self.workspace.tables = Some(tables);
+        let since = Instant::now();
+        while let Ok(job) = self.leased.try_recv() {
+            self.begin(&job)?;
+            if since.elapsed() > LEASE_TIME && !self.work.is_empty() {
+                break;
+            }
+        }
+        match self.workspace.tables.take() {
+            Some(tables) => self.send(Command::LeaseReturned(tables)),
+            None => Ok(()),
+        }
+    }
+
+    fn begin(&mut self, job: &Job) -> Result<(), WriterGone> {
+        if !job.claim.take() {
+            // Recalled: the kernel has handed its items on.
+            return Ok(());
+        }
+        match self.run_slice(job) {
+            Ok(finished) => self.send(Command::Finished(Box::new(finished))),
+            Err(StoreError(reason)) => {
+                self.send(Command::Failed(reason))?;
+                Err(WriterGone)
+            }
+        }
+    }
+
+    fn run_slice(&mut self, job: &Job) -> Result<Finished, StoreError> {
+        let since = Instant::now();
+        let mut finished = Finished {
+            slice: job.slice.id,
+            operation: job.slice.operation,
+            verdicts: Vec::with_capacity(job.slice.items.len()),
+            block: Block::default(),
+            writes: None,
+            busy_us: 0,
+            panicked: 0,
+            undecodable: None,
+        };
+        if let Some(tables) = &mut self.workspace.tables {
+            tables.begin_slice();
+        }
+        for item in &job.slice.items {
+            let has_run = !finished.verdicts.is_empty();
+            let is_due =
+                since.elapsed() >= limits::SLICE_TIME || finished.block.bytes() >= BLOCK_BYTES;
+            if job.live.gate.is_closed() || (has_run && is_due) {
+                break;
+            }
+            if !self.run_item(job, *item, &mut finished)? {
+                break;
+            }
+        }
+        finished.writes = self
+            .workspace
+            .tables
+            .as_mut()
+            .and_then(|tables| tables.end_slice());
+        finished.busy_us = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Ok(finished)
+    }
+
+    /// Runs one item; false when the rest of the slice must not run.
+    fn run_item(
+        &mut self,
+        job: &Job,
+        item: SliceItem,
+        finished: &mut Finished,
+    ) -> Result<bool, StoreError> {
+        let SliceItem { index, attempt } = item;
+        let registered = self.shared.operation(job.slice.operation);
+        let Some(handler) = &registered.handler else {
+            return Err(StoreError(
+                "an unregistered operation was started".to_owned(),
+            ));
+        };
+        let chunk = Chunk::with_item(&mut self.chunk, &*self.store, job, index)?;
+        let json = chunk.item(index)?;
+        let making = Attempt {
+            batch: job.slice.batch,
+            index,
+            attempt,
+            now: self.shared.timeline.now(),
+            gate: Arc::clone(&job.live.gate),
+        };
+        self.output.clear();
+        let ran = handler.run(json, making, &mut self.workspace, &mut self.output);
+        if let Some(tables) = &mut self.workspace.tables {
+            if let Some(error) = tables.failure() {
+                return Err(error.clone());
+            }
+            match ran {
+                Ran::Succeeded => tables.keep_item(),
+                _ => tables.drop_item(),
+            }
+        }
+        let (verdict, failure) = match ran {
+            Ran::Succeeded => (Verdict::Succeeded, None),
+            Ran::Failed(failure) if failure.retryable => (Verdict::Retryable, Some(failure)),
+            Ran::Failed(failure) => (Verdict::Failed, Some(failure)),
+            Ran::Panicked(failure) => {
+                finished.panicked += 1;
+                (Verdict::Failed, Some(failure))
+            }
+            Ran::Undecodable(reason) => {
+                finished.undecodable = Some(format!(
+                    "item {index} of batch {}: {reason}",
+                    job.slice.batch
+                ));
+                return Ok(false);
+            }
+        };
+        let details = failure.as_ref().and_then(|failure| {
+            let details = failure.details.as_ref()?;
+            Some(failure::stored_details(details))
+        });
+        let end = match &failure {
+            None => End::Succeeded(std::str::from_utf8(&self.output).unwrap_or("null")),
+            Some(failure) => End::Failed(failure_entry(failure, details.as_deref())),
+        };
+        finished.verdicts.push(verdict);
+        finished.block.push(ItemEntry {
+            index,
+            attempt,
+            end,
+        })?;
+        Ok(true)
+    }
+
+    fn send(&self, command: Command) -> Result<(), WriterGone> {
+        self.writer.send(command).map_err(|_| WriterGone)
+    }
+}
+
+fn failure_entry<'a>(failure: &'a Failure, details: Option<&'a str>) -> FailureEntry<'a> {
+    let name = |text: &'a str| failure::cut(text, limits::FAILURE_NAME_BYTES);
+    FailureEntry {
+        code: name(&failure.code),
+        message: failure::cut(&failure.message, limits::FAILURE_MESSAGE_BYTES),
+        field: failure.field.as_deref().map(name),
+        details: details.map(Cow::Borrowed),
+        retryable: failure.retryable,
+    }
+}
+
+/// A chunk of items in memory.
+struct Chunk {
+    batch: BatchId,
+    first: u16,
+    value: Value,
+    /// Where each item's JSON is in `value`.
+    items: Vec<Range<usize>>,
+}
+
+impl Chunk {
+    /// The chunk that has item `index` of the job's batch, from `held` or from the store.
+    fn with_item<'a>(
+        held: &'a mut Option<Self>,
+        store: &dyn Store,
+        job: &Job,
+        index: u16,
+    ) -> Result<&'a Self, StoreError> {
+        let batch = job.slice.batch;
+        let held_is_it = held.as_ref().is_some_and(|chunk| {
+            let items = usize::from(chunk.first)..usize::from(chunk.first) + chunk.items.len();
+            chunk.batch == batch && items.contains(&usize::from(index))
+        });
+        if !held_is_it {
+            *held = Some(Self::load(store, job, index)?);
+        }
+        held.as_ref()
+            .ok_or_else(|| StoreError("no chunk".to_owned()))
+    }
+
+    fn load(store: &dyn Store, job: &Job, index: u16) -> Result<Self, StoreError> {
+        let batch = job.slice.batch;
+        let starts = &job.live.chunk_starts;
+        let after = starts.partition_point(|first| *first <= index);
+        let missing = || StoreError(format!("item {index} of batch {batch} is missing"));
+        let number = after.checked_sub(1).ok_or_else(missing)?;
+        let first = *starts.get(number).ok_or_else(missing)?;
+        let number = u32::try_from(number).map_err(|_| missing())?;
+        let key = keys::items(batch, number);
+        let value = store.get(&key)?.ok_or_else(missing)?;
+        let content = codec::open(&key, &value)?;
+        let start = value.len() - content.len();
+        let mut items = Vec::new();
+        let mut at = 0;
+        while at < content.len() {
+            let (json, used) = codec::decode_part::<&str>(&content[at..])?;
+            at += used;
+            items.push(start + at - json.len()..start + at);
+        }
+        Ok(Self {
+            batch,
+            first,
+            value,
+            items,
+        })
+    }
+
+    fn item(&self, index: u16) -> Result<&str, StoreError> {
+        let at = usize::from(index) - usize::from(self.first);
+        self.items
+            .get(at)
+            .and_then(|range| std::str::from_utf8(&self.value[range.clone()]).ok())
+            .ok_or_else(|| StoreError(format!("item {index} of batch {} is missing", self.batch)))
+    }
+}

@@ -1,0 +1,657 @@
+//! The writer: drains its channel, folds all commands into one commit, then answers, publishes and hands
+//! out work. While it syncs, the next group gathers in the channel: no timer is needed.
+
+use super::command::{Command, Finished, Job, Steered, Submission, Submitted, Work};
+use super::gate::Claim;
+use super::live::{Facts, Live, Progress};
+use super::recovery;
+use super::shared::Shared;
+use super::tables::Tables;
+use crate::kernel::{
+    BatchId, BatchView, Event, Fate, Input, Kernel, Output, Refusal, Slice, SliceId, Ticket,
+    Timestamp,
+};
+use crate::limits;
+use crate::store::journal::{self, Block, SegmentBuilder};
+use crate::store::record::{Header, KEY_HASHES_PER_PART, Summary, Unfinished, UsedKey};
+use crate::store::vault::{Committer, Group};
+use crate::store::{StoreError, Value, codec, keys};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Where the writer puts work for workers.
+pub(crate) struct Outlets {
+    pub(crate) work: Sender<Work>,
+    pub(crate) leased: Sender<Job>,
+    /// The other end of `leased`, to see whether slices wait for the lease.
+    pub(crate) leased_queue: Receiver<Job>,
+}
+
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    commands: Receiver<Command>,
+    kernel: Kernel,
+    committer: Committer,
+    outlets: Outlets,
+    /// The lease, while no worker holds it.
+    lease: Option<Box<Tables>>,
+    durable_writes: Arc<AtomicU64>,
+    active: HashMap<BatchId, Active>,
+    claims: HashMap<SliceId, Arc<Claim>>,
+    callers: BTreeMap<Ticket, Caller>,
+    next_ticket: u64,
+    round: Round,
+    closing: bool,
+}
+
+/// An unfinished batch.
+#[derive(Clone)]
+pub(crate) struct Active {
+    pub(crate) live: Arc<Live>,
+    pub(crate) next_segment: u32,
+    pub(crate) journal_bytes: usize,
+}
+
+/// Who waits for an answer.
+enum Caller {
+    /// The submission, until it is admitted.
+    Submitter(Sender<Submitted>, Option<Box<Submission>>),
+    Admitted(Sender<Submitted>, BatchId),
+    Steerer(Sender<Steered>),
+    Resumer(Sender<Steered>, Active),
+}
+
+/// What is being gathered for the next commit.
+#[derive(Default)]
+struct Round {
+    rows: Group,
+    journals: BTreeMap<BatchId, SegmentBuilder>,
+    /// Stopped batches that go on.
+    rejoined: BTreeSet<BatchId>,
+    /// Idempotency keys that the commit makes durable.
+    used_keys: HashMap<[u8; 32], UsedKey>,
+    /// Submitters whose answer is known, once the commit is durable.
+    joiners: Vec<(Sender<Submitted>, Submitted)>,
+    /// The last slice whose table writes are in.
+    writes_version: Option<u64>,
+    bytes: usize,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        commands: Receiver<Command>,
+        kernel: Kernel,
+        committer: Committer,
+        outlets: Outlets,
+        tables: Tables,
+        durable_writes: Arc<AtomicU64>,
+    ) -> Self {
+        Self {
+            shared,
+            commands,
+            kernel,
+            committer,
+            outlets,
+            lease: Some(Box::new(tables)),
+            durable_writes,
+            active: HashMap::new(),
+            claims: HashMap::new(),
+            callers: BTreeMap::new(),
+            next_ticket: 0,
+            round: Round::default(),
+            closing: false,
+        }
+    }
+
+    /// Takes in the store's unfinished batches and makes what follows durable.
+    pub(crate) fn recover(&mut self, loaded: recovery::Loaded) -> Result<(), StoreError> {
+        for active in loaded.active {
+            self.shared.registry.insert(&active.live);
+            self.active.insert(active.live.id, active);
+        }
+        let now = self.shared.timeline.now();
+        let outputs = self.kernel.recover(loaded.batches, now);
+        self.act(outputs, &Block::default())?;
+        self.commit_round()
+    }
+
+    /// Works until the queue is closed and nothing is in flight, or until the store fails.
+    pub(crate) fn run(mut self) {
+        while let Some(command) = self.receive() {
+            if let Err(StoreError(reason)) = self.tick(command) {
+                return self.fail(reason);
+            }
+        }
+        self.shared.vault.close();
+    }
+
+    fn receive(&mut self) -> Option<Command> {
+        if self.closing && self.kernel.slices_in_flight() == 0 && self.lease.is_some() {
+            return None;
+        }
+        let wake = self.kernel.next_wake().filter(|_| !self.closing);
+        let Some(due) = wake else {
+            return self.commands.recv().ok();
+        };
+        let now = self.shared.timeline.now();
+        let wait = Duration::from_millis(due.0.saturating_sub(now.0));
+        match self.commands.recv_timeout(wait) {
+            Ok(command) => Some(command),
+            Err(RecvTimeoutError::Timeout) => Some(Command::Tick),
+            Err(RecvTimeoutError::Disconnected) => None,
+        }
+    }
+
+    fn tick(&mut self, first: Command) -> Result<(), StoreError> {
+        self.take(first)?;
+        if self.shared.is_closed() && !self.closing {
+            self.take(Command::Close)?;
+        }
+        while self.round.bytes < limits::GROUP_BYTES {
+            match self.commands.try_recv() {
+                Ok(command) => self.take(command)?,
+                Err(_) => break,
+            }
+        }
+        self.commit_round()
+    }
+
+    fn take(&mut self, command: Command) -> Result<(), StoreError> {
+        self.round.bytes += command.bytes();
+        match command {
+            Command::Submit(submission, reply) => self.submit(submission, reply),
+            Command::Stop(batch, reply) => {
+                let ticket = self.ticket(Caller::Steerer(reply));
+                self.handle(Input::StopRequested { ticket, batch })
+            }
+            Command::Resume(live, reply) => self.resume(live, reply),
+            Command::Finished(finished) => self.finish(*finished),
+            Command::LeaseReturned(tables) => {
+                self.lease = Some(tables);
+                self.grant_lease();
+                Ok(())
+            }
+            Command::Failed(reason) => Err(StoreError(reason)),
+            Command::Tick => self.handle(Input::Tick),
+            Command::Close => {
+                self.closing = true;
+                self.handle(Input::Closing)
+            }
+        }
+    }
+
+    fn submit(
+        &mut self,
+        submission: Box<Submission>,
+        reply: Sender<Submitted>,
+    ) -> Result<(), StoreError> {
+        if let Some(idempotency) = &submission.idempotency
+            && let Some(used) = self.used_key(&idempotency.scope)?
+        {
+            let batch = used.batch;
+            let answer = if used.content == idempotency.content {
+                Submitted::Batch(batch)
+            } else {
+                Submitted::Conflict { batch }
+            };
+            self.round.joiners.push((reply, answer));
+            return Ok(());
+        }
+        let operation = submission.operation;
+        let total = submission.total;
+        let keys = submission.keys.clone();
+        let ticket = self.ticket(Caller::Submitter(reply, Some(submission)));
+        self.handle(Input::Submitted {
+            ticket,
+            operation,
+            total,
+            keys,
+        })
+    }
+
+    fn used_key(&self, scope: &[u8; 32]) -> Result<Option<UsedKey>, StoreError> {
+        if let Some(used) = self.round.used_keys.get(scope) {
+            return Ok(Some(used.clone()));
+        }
+        let key = keys::idempotency(scope);
+        let Some(value) = self.committer.value(&key)? else {
+            return Ok(None);
+        };
+        let used: UsedKey = codec::decode(&key, &value)?;
+        let expired = used.expires_at <= self.shared.timeline.now();
+        Ok((!expired).then_some(used))
+    }
+
+    fn resume(&mut self, live: Arc<Live>, reply: Sender<Steered>) -> Result<(), StoreError> {
+        let batch = live.id;
+        if let Some(view) = self.kernel.view(batch) {
+            let state = view.phase.state();
+            let _ = reply.send(Steered::NotStopped { state });
+            return Ok(());
+        }
+        let loaded = recovery::load_batch(&self.committer, &live, 0)?;
+        let active = Active {
+            live,
+            next_segment: loaded.next_segment,
+            journal_bytes: loaded.journal_bytes,
+        };
+        let ticket = self.ticket(Caller::Resumer(reply, active));
+        self.handle(Input::ResumeRequested {
+            ticket,
+            batch: loaded.batch,
+        })
+    }
+
+    fn finish(&mut self, finished: Finished) -> Result<(), StoreError> {
+        self.claims.remove(&finished.slice);
+        if let Some(writes) = finished.writes {
+            self.round.writes_version = Some(writes.version);
+            for (key, value) in writes.rows {
+                self.round.bytes += key.len() + value.as_ref().map_or(0, |value| value.len());
+                match value {
+                    Some(value) => self.round.rows.put(key, value),
+                    None => self.round.rows.remove(key),
+                }
+            }
+        }
+        let registered = self.shared.operation(finished.operation);
+        let panicked = finished.panicked;
+        registered
+            .counters
+            .panicked
+            .fetch_add(panicked, Ordering::Relaxed);
+        if let Some(reason) = finished.undecodable {
+            let _ = registered.paused.set(reason);
+            self.shared.wake_operation(finished.operation);
+            let operation = finished.operation;
+            self.handle(Input::Undecodable { operation })?;
+        }
+        let input = Input::Finished {
+            slice: finished.slice,
+            verdicts: finished.verdicts,
+            returned: true,
+            busy_us: finished.busy_us,
+        };
+        let outputs = self.kernel.handle(input, self.shared.timeline.now());
+        self.act(outputs, &finished.block)
+    }
+
+    fn handle(&mut self, input: Input) -> Result<(), StoreError> {
+        let outputs = self.kernel.handle(input, self.shared.timeline.now());
+        self.act(outputs, &Block::default())
+    }
+
+    fn act(&mut self, outputs: Vec<Output>, block: &Block) -> Result<(), StoreError> {
+        for output in outputs {
+            match output {
+                Output::Admitted {
+                    ticket,
+                    batch,
+                    position,
+                } => self.admit(ticket, batch, position)?,
+                Output::Refused { ticket, refusal } => self.refuse(ticket, refusal),
+                Output::Record { batch, event } => self.record(batch, &event, block)?,
+                Output::Ack { ticket } => self.answer(ticket),
+                Output::Start(slice) => self.start(slice)?,
+                Output::Close { batch } => {
+                    if let Some(active) = self.active.get(&batch) {
+                        active.live.gate.close();
+                    }
+                }
+                Output::Recall { slice } => self.recall(slice)?,
+                Output::Ended { batch, view } => self.end(batch, &view),
+                Output::Defect { batch, error } => {
+                    return Err(StoreError(format!("batch {batch}: {error}")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn admit(&mut self, ticket: Ticket, batch: BatchId, position: u64) -> Result<(), StoreError> {
+        let Some(Caller::Submitter(reply, submission)) = self.callers.get_mut(&ticket) else {
+            return Err(StoreError("an admission that nobody asked for".to_owned()));
+        };
+        let Some(submission) = submission.take() else {
+            return Err(StoreError("a submission was admitted twice".to_owned()));
+        };
+        let caller = Caller::Admitted(reply.clone(), batch);
+        self.callers.insert(ticket, caller);
+        let now = self.shared.timeline.now();
+        let live = self.write_batch(batch, position, *submission, now)?;
+        let active = Active {
+            live: Arc::new(live),
+            next_segment: 0,
+            journal_bytes: 0,
+        };
+        self.active.insert(batch, active);
+        Ok(())
+    }
+
+    /// Adds the rows of a new batch to the round.
+    fn write_batch(
+        &mut self,
+        batch: BatchId,
+        position: u64,
+        submission: Submission,
+        now: Timestamp,
+    ) -> Result<Live, StoreError> {
+        let registered = self.shared.operation(submission.operation);
+        registered
+            .counters
+            .submitted
+            .fetch_add(1, Ordering::Relaxed);
+        let operation_name = Arc::clone(&registered.name);
+        let rows = &mut self.round.rows;
+        let hashes = submission.keys.as_deref().unwrap_or_default();
+        let parts = hashes.chunks(KEY_HASHES_PER_PART);
+        let header = Header {
+            operation: operation_name.to_string(),
+            owner: submission.owner,
+            created_at: now,
+            total: submission.total,
+            chunk_starts: submission.chunk_starts,
+            key_parts: u32::try_from(parts.len()).unwrap_or(u32::MAX),
+        };
+        let key = keys::header(batch);
+        let value = codec::encode(&key, &header)?;
+        rows.insert(key, value);
+        for (number, chunk) in (0..).zip(submission.chunks) {
+            let key = keys::items(batch, number);
+            let value = chunk.seal(&key);
+            rows.insert(key, value);
+        }
+        for (number, part) in (0..).zip(parts) {
+            let key = keys::key_hashes(batch, number);
+            let value = codec::encode(&key, &part)?;
+            rows.insert(key, value);
+        }
+        let key = keys::unfinished(batch);
+        let value = codec::encode(&key, &Unfinished { position })?;
+        rows.insert(key, value);
+        if let Some(idempotency) = submission.idempotency {
+            let kept_ms = self.shared.limits.idempotency_keys_for.as_millis();
+            let used = UsedKey {
+                batch,
+                content: idempotency.content,
+                expires_at: now.plus_ms(u64::try_from(kept_ms).unwrap_or(u64::MAX)),
+            };
+            let key = keys::idempotency(&idempotency.scope);
+            let value = codec::encode(&key, &used)?;
+            rows.put(key, value);
+            self.round.used_keys.insert(idempotency.scope, used);
+        }
+        let facts = Facts {
+            id: batch,
+            operation: Some(submission.operation),
+            operation_name,
+            owner: header.owner,
+            created_at: now,
+            total: header.total,
+            chunk_starts: header.chunk_starts,
+        };
+        Ok(self.shared.live_of(facts, Progress::queued()))
+    }
+
+    fn refuse(&mut self, ticket: Ticket, refusal: Refusal) {
+        match self.callers.remove(&ticket) {
+            Some(Caller::Submitter(reply, _)) => {
+                let answer = match refusal {
+                    Refusal::Full { limit } => Submitted::Full { limit },
+                    Refusal::NotStopped { .. } | Refusal::Closing => Submitted::Closing,
+                };
+                let _ = reply.send(answer);
+            }
+            Some(Caller::Steerer(reply) | Caller::Resumer(reply, _)) => {
+                let answer = match refusal {
+                    Refusal::Full { limit } => Steered::Full { limit },
+                    Refusal::NotStopped { state } => Steered::NotStopped { state },
+                    Refusal::Closing => Steered::Closing,
+                };
+                let _ = reply.send(answer);
+            }
+            Some(Caller::Admitted(..)) | None => {}
+        }
+    }
+
+    fn record(&mut self, batch: BatchId, event: &Event, block: &Block) -> Result<(), StoreError> {
+        if matches!(event, Event::Resumed { .. }) {
+            self.rejoin(batch);
+        }
+        if let Event::ItemsEnded { items, .. } = event
+            && let Some(operation) = self.active.get(&batch).and_then(|a| a.live.operation)
+        {
+            let counters = &self.shared.operation(operation).counters;
+            for item in items {
+                let counter = match item.fate {
+                    Fate::Succeeded => &counters.succeeded,
+                    Fate::Failed => &counters.failed,
+                    Fate::Retry { .. } => &counters.retried,
+                };
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        self.round
+            .journals
+            .entry(batch)
+            .or_insert_with(SegmentBuilder::new)
+            .event(event, block)
+    }
+
+    /// A stopped batch goes on: it is active again.
+    fn rejoin(&mut self, batch: BatchId) {
+        let found = self.callers.values().find_map(|caller| match caller {
+            Caller::Resumer(_, active) if active.live.id == batch => Some(active.clone()),
+            _ => None,
+        });
+        if let Some(active) = found {
+            self.round.rejoined.insert(batch);
+            self.active.insert(batch, active);
+        }
+    }
+
+    fn start(&mut self, slice: Slice) -> Result<(), StoreError> {
+        let Some(active) = self.active.get(&slice.batch) else {
+            let batch = slice.batch;
+            return Err(StoreError(format!("batch {batch} started and is unknown")));
+        };
+        let claim = Arc::new(Claim::default());
+        self.claims.insert(slice.id, Arc::clone(&claim));
+        let leased = slice.exactly_once;
+        let job = Job {
+            slice,
+            live: Arc::clone(&active.live),
+            claim,
+        };
+        // The kernel bounds what is handed out; the channels have no bound of their own, so the
+        // writer never waits here. Workers are gone only when the queue ends.
+        if leased {
+            let _ = self.outlets.leased.send(job);
+            self.grant_lease();
+        } else {
+            let _ = self.outlets.work.send(Work::Slice(job));
+        }
+        Ok(())
+    }
+
+    fn grant_lease(&mut self) {
+        if !self.outlets.leased_queue.is_empty()
+            && let Some(tables) = self.lease.take()
+        {
+            let _ = self.outlets.work.send(Work::Lease(tables));
+        }
+    }
+
+    fn recall(&mut self, slice: SliceId) -> Result<(), StoreError> {
+        let recalled = self.claims.get(&slice).is_some_and(|claim| claim.take());
+        if !recalled {
+            return Ok(());
+        }
+        self.claims.remove(&slice);
+        self.handle(Input::Finished {
+            slice,
+            verdicts: Vec::new(),
+            returned: true,
+            busy_us: 0,
+        })
+    }
+
+    fn answer(&mut self, ticket: Ticket) {
+        match self.callers.remove(&ticket) {
+            Some(Caller::Admitted(reply, batch)) => {
+                if let Some(active) = self.active.get(&batch) {
+                    self.shared.registry.insert(&active.live);
+                }
+                let _ = reply.send(Submitted::Batch(batch));
+            }
+            Some(Caller::Steerer(reply)) => {
+                let _ = reply.send(Steered::Done);
+            }
+            Some(Caller::Resumer(reply, active)) => {
+                active.live.gate.reopen();
+                let _ = reply.send(Steered::Done);
+            }
+            Some(Caller::Submitter(..)) | None => {}
+        }
+    }
+
+    fn end(&mut self, batch: BatchId, view: &BatchView) {
+        if let Some(active) = self.active.remove(&batch) {
+            active.live.publish(Progress::from(view));
+            active.live.wake();
+        }
+        self.shared.made_room();
+    }
+
+    /// Makes the round durable, then publishes, answers and starts what depended on it.
+    fn commit_round(&mut self) -> Result<(), StoreError> {
+        self.close_journals()?;
+        let round = std::mem::take(&mut self.round);
+        if !round.rows.is_empty() {
+            self.shared.commit_begins();
+            self.committer
+                .commit(round.rows, self.kernel.next_batch())?;
+            self.shared.commit_ends();
+            if let Some(reason) = self.shared.failure() {
+                // The watchdog has given this commit up, and said so to everybody.
+                return Err(StoreError(reason.to_owned()));
+            }
+        }
+        if let Some(version) = round.writes_version {
+            self.durable_writes.store(version, Ordering::Release);
+        }
+        let now = self.shared.timeline.now();
+        let outputs = self.kernel.handle(Input::Committed, now);
+        for (batch, view) in self.kernel.take_changed() {
+            if let Some(active) = self.active.get(&batch) {
+                active.live.publish(Progress::from(&view));
+            }
+        }
+        self.act(outputs, &Block::default())?;
+        for (reply, answer) in round.joiners {
+            let _ = reply.send(answer);
+        }
+        Ok(())
+    }
+
+    /// Turns what was recorded into rows, with what follows from where each batch stands now.
+    fn close_journals(&mut self) -> Result<(), StoreError> {
+        for (batch, builder) in std::mem::take(&mut self.round.journals) {
+            let (Some(view), Some(active)) = (self.kernel.view(batch), self.active.get_mut(&batch))
+            else {
+                return Err(StoreError(format!("batch {batch} is recorded and unknown")));
+            };
+            active.journal_bytes += builder.bytes();
+            let full = active.journal_bytes / limits::PACKED_BYTES;
+            let segments = builder.finish();
+            let first = active.next_segment;
+            active.next_segment += u32::try_from(segments.len()).unwrap_or(u32::MAX);
+            let next_segment = active.next_segment;
+            let rows: Vec<_> = journal::number(batch, first, segments).collect();
+            if view.phase.state().has_ended() {
+                let summary = Summary {
+                    state: view.phase.state(),
+                    succeeded: view.succeeded,
+                    failed: view.failed,
+                    started_at: view.started_at,
+                    ended_at: view.ended_at,
+                };
+                let key = keys::summary(batch);
+                let value = codec::encode(&key, &summary)?;
+                self.round.rows.put(key, value);
+                self.round.rows.remove(keys::unfinished(batch));
+                let count = first as usize + rows.len();
+                if count > limits::JOURNAL_SEGMENTS + 2 * full {
+                    self.compact_journal(batch, next_segment, rows)?;
+                    continue;
+                }
+            }
+            if self.round.rejoined.contains(&batch) && !view.phase.state().has_ended() {
+                let position = view.position;
+                let key = keys::unfinished(batch);
+                let value = codec::encode(&key, &Unfinished { position })?;
+                self.round.rows.put(key, value);
+                self.round.rows.remove(keys::summary(batch));
+            }
+            for (key, value) in rows {
+                self.round.rows.insert(key, value);
+            }
+        }
+        Ok(())
+    }
+
+    /// Rewrites the journal of many small segments of a batch that ends; `last` would be its last. The
+    /// new segments have new numbers: somebody may be reading the old ones.
+    fn compact_journal(
+        &mut self,
+        batch: BatchId,
+        next_segment: u32,
+        last: Vec<(Vec<u8>, Value)>,
+    ) -> Result<(), StoreError> {
+        let mut segments = Vec::new();
+        for row in self.committer.scan(&keys::segments(batch)) {
+            let (key, value) = row?;
+            segments.push((key.to_vec(), value));
+        }
+        segments.extend(last);
+        let compacted = journal::compact(batch, &segments)?;
+        for (key, _) in segments {
+            self.round.rows.remove(key);
+        }
+        for (key, value) in journal::number(batch, next_segment, compacted) {
+            self.round.rows.insert(key, value);
+        }
+        Ok(())
+    }
+
+    fn ticket(&mut self, caller: Caller) -> Ticket {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        self.callers.insert(ticket, caller);
+        ticket
+    }
+
+    /// Nothing is known of what was under way. Those who wait for an answer see the latch, and that
+    /// there is no answer.
+    fn fail(mut self, reason: String) {
+        let _ = self
+            .kernel
+            .handle(Input::CommitFailed, Timestamp::default());
+        self.shared.vault.close();
+        self.shared.fail(reason);
+        // These were not begun: nothing of theirs is stored.
+        for command in self.commands.try_iter() {
+            match command {
+                Command::Submit(_, reply) => drop(reply.send(Submitted::Failed)),
+                Command::Stop(_, reply) | Command::Resume(_, reply) => {
+                    drop(reply.send(Steered::Failed));
+                }
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! What is shown of a batch.
+
+use crate::kernel::{BatchId, State};
+use crate::runtime::{Live, Progress};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+/// Where a batch stands. Counts of ended items and end states are durable; that it runs, and what is in
+/// flight, are observations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Status {
+    /// The batch.
+    pub id: BatchId,
+    /// Its operation's name.
+    pub operation: String,
+    /// Whose it is, as its submitter said.
+    pub owner: Option<String>,
+    /// Queued, running, completed or stopped.
+    pub state: State,
+    /// Somebody asked to stop the batch, and items of it are still running.
+    pub stop_requested: bool,
+    /// Why nothing of it can start until the queue is opened again.
+    pub blocked: Option<Blocked>,
+    /// Items in the batch.
+    pub total: u64,
+    /// Items that succeeded.
+    pub succeeded: u64,
+    /// Items that failed.
+    pub failed: u64,
+    /// Items handed to workers.
+    pub in_flight: u64,
+    /// Items that wait for another attempt.
+    pub waiting: u64,
+    /// When the batch was accepted.
+    pub created_at: SystemTime,
+    /// When its first item started; `None` until then.
+    pub started_at: Option<SystemTime>,
+    /// When it was completed or stopped.
+    pub ended_at: Option<SystemTime>,
+}
+
+/// Why nothing of a batch can start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Blocked {
+    /// Its operation is not registered. It goes on when the queue is opened with the operation.
+    Unregistered,
+    /// Its operation is paused: an item cannot be decoded.
+    Paused {
+        /// Which item, and why.
+        reason: String,
+    },
+}
+
+impl Status {
+    pub(crate) fn new(live: &Live, progress: &Progress, blocked: Option<Blocked>) -> Self {
+        let time = |at: Option<crate::kernel::Timestamp>| at.map(|at| at.to_system_time());
+        Self {
+            id: live.id,
+            operation: live.operation_name.to_string(),
+            owner: live.owner.as_deref().map(str::to_owned),
+            state: progress.state,
+            stop_requested: progress.stop_requested,
+            blocked,
+            total: u64::from(live.total),
+            succeeded: u64::from(progress.succeeded),
+            failed: u64::from(progress.failed),
+            in_flight: u64::from(progress.in_flight),
+            waiting: u64::from(progress.waiting),
+            created_at: live.created_at.to_system_time(),
+            started_at: time(progress.started_at),
+            ended_at: time(progress.ended_at),
+        }
+    }
+
+    /// Items with an outcome.
+    pub fn processed(&self) -> u64 {
+        self.succeeded + self.failed
+    }
+
+    /// Items without an outcome; of a stopped batch, those that `resume` would run.
+    pub fn unfinished(&self) -> u64 {
+        self.total - self.processed()
+    }
+
+    /// The share of items with an outcome, 0 to 1.
+    pub fn progress(&self) -> f64 {
+        // Exact: a batch has far fewer than 2^52 items.
+        self.processed() as f64 / self.total as f64
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            id,
+            operation,
+            state,
+            total,
+            failed,
+            ..
+        } = self;
+        let processed = self.processed();
+        write!(
+            f,
+            "batch {id} ({operation}): {state}, {processed} of {total} items"
+        )?;
+        if *failed > 0 {
+            write!(f, ", {failed} failed")?;
+        }
+        if self.waiting > 0 {
+            write!(f, ", {} waiting for another attempt", self.waiting)?;
+        }
+        if self.stop_requested {
+            f.write_str(", stop requested")?;
+        }
+        match &self.blocked {
+            None => Ok(()),
+            Some(Blocked::Unregistered) => f.write_str(", blocked: operation not registered"),
+            Some(Blocked::Paused { reason }) => write!(f, ", blocked: {reason}"),
+        }
+    }
+}
+
+/// How a batch ended, or how far it is: from [`Batch::report`](crate::Batch::report).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// Where the batch stands.
+    pub status: Status,
+    /// From its first start to its end, or to now.
+    pub duration: Duration,
+    /// How many items failed, by the failure's code.
+    pub failures: BTreeMap<String, u64>,
+}
+
+impl Report {
+    /// Items with an outcome, per second of [`duration`](Self::duration).
+    pub fn items_per_second(&self) -> f64 {
+        let seconds = self.duration.as_secs_f64();
+        if seconds > 0.0 {
+            self.status.processed() as f64 / seconds
+        } else {
+            0.0
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {:.3} s", self.status, self.duration.as_secs_f64())?;
+        for (code, items) in &self.failures {
+            write!(f, "\n  {items} x {code}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Which batches to list: see [`Queue::batches`](crate::Queue::batches).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BatchFilter {
+    pub(crate) state: Option<State>,
+    pub(crate) operation: Option<String>,
+    pub(crate) owner: Option<String>,
+}
+
+impl BatchFilter {
+    /// All batches.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Only batches in this state.
+    #[must_use]
+    pub fn state(mut self, state: State) -> Self {
+        self.state = Some(state);
+        self
+    }
+
+    /// Only batches of this operation.
+    #[must_use]
+    pub fn operation(mut self, name: impl Into<String>) -> Self {
+        self.operation = Some(name.into());
+        self
+    }
+
+    /// Only batches of this owner.
+    #[must_use]
+    pub fn owner(mut self, owner: impl Into<String>) -> Self {
+        self.owner = Some(owner.into());
+        self
+    }
+
+    pub(crate) fn matches(&self, status: &Status) -> bool {
+        self.state.is_none_or(|state| state == status.state)
+            && self
+                .operation
+                .as_ref()
+                .is_none_or(|name| *name == status.operation)
+            && (self.owner.is_none() || self.owner == status.owner)
+    }
+}

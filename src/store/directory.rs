@@ -1,0 +1,227 @@
+//! The user's directory: who may use it, and which names in it are ours.
+//!
+//! Invariants: a directory that is not ours is left exactly as it was; `LOCK` is taken before any
+//! other file is touched and given back last; the directory itself is never renamed or removed,
+//! because it may be a mount.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use super::seal;
+use crate::error::OpenError;
+use crate::platform;
+
+const LOCK: &str = "LOCK";
+const SEAL: &str = "seal";
+const SEAL_NEW: &str = "seal.new";
+const MARKS: &str = "marks";
+const STORE: &str = "store";
+const STORE_NEW: &str = "store.new";
+
+/// Everything this library writes into the directory.
+const OURS: [&str; 6] = [LOCK, SEAL, SEAL_NEW, MARKS, STORE, STORE_NEW];
+
+/// The root of a mounted ext file system is never empty: it holds this.
+const MOUNT_LEFTOVER: &str = "lost+found";
+
+/// What `LOCK` begins with; the holder's process id follows. Other engines name a file `LOCK` too.
+const LOCK_TAG: &str = "batchwright";
+
+/// An exclusively held directory. Dropping it gives it back.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    path: PathBuf,
+    lock: File,
+}
+
+impl Directory {
+    /// Takes `dir` for this process, creating it and its parents if missing.
+    pub(crate) fn lock(dir: &Path) -> Result<Self, OpenError> {
+        // Absolute, so that the application may change its working directory later.
+        let path = std::path::absolute(dir).map_err(io_error("resolving the path", dir))?;
+        create_with_parents(&path)?;
+        refuse_foreign(&path)?;
+
+        let lock_path = path.join(LOCK);
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&lock_path)
+            .map_err(io_error("opening", &lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let pid = holder(&lock);
+                return Err(OpenError::Locked { dir: path, pid });
+            }
+            Err(TryLockError::Error(source)) => {
+                return Err(io_error("locking", &lock_path)(source));
+            }
+        }
+        // From here on a failure unlocks by dropping.
+        let directory = Self { path, lock };
+        directory
+            .write_lock_text(&format!("{LOCK_TAG} {}\n", std::process::id()))
+            .map_err(io_error("writing our process id to", &lock_path))?;
+        platform::sync_directory(&directory.path).map_err(io_error("syncing", &directory.path))?;
+        Ok(directory)
+    }
+
+    /// The directory, absolute.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The checksummed record of what was acknowledged.
+    pub(super) fn seal(&self) -> PathBuf {
+        self.path.join(SEAL)
+    }
+
+    /// A seal that is being created.
+    pub(super) fn seal_new(&self) -> PathBuf {
+        self.path.join(SEAL_NEW)
+    }
+
+    /// Which items were running, see the runtime.
+    pub(crate) fn marks(&self) -> PathBuf {
+        self.path.join(MARKS)
+    }
+
+    /// The storage engine's files.
+    pub(super) fn store(&self) -> PathBuf {
+        self.path.join(STORE)
+    }
+
+    /// The storage engine's files while they are being created.
+    pub(super) fn store_new(&self) -> PathBuf {
+        self.path.join(STORE_NEW)
+    }
+
+    /// Bytes in all files of ours.
+    pub(crate) fn size_on_disk(&self) -> io::Result<u64> {
+        OURS.iter()
+            .try_fold(0, |sum, name| Ok(sum + size_of(&self.path.join(name))?))
+    }
+
+    fn write_lock_text(&self, text: &str) -> io::Result<()> {
+        self.lock.set_len(0)?;
+        platform::write_at(&self.lock, text.as_bytes(), 0)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // A stale process id would be named to the next one that is refused. Failing is harmless.
+        let _ = self.write_lock_text(&format!("{LOCK_TAG}\n"));
+        // Not left to closing: a child between fork and exec may still hold a copy of the descriptor,
+        // and the lock with it.
+        let _ = self.lock.unlock();
+    }
+}
+
+/// An [`OpenError::Io`] that says what was being done to which file.
+pub(super) fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
+    let path = path.to_owned();
+    move |source| OpenError::Io {
+        doing,
+        path,
+        source,
+    }
+}
+
+/// Creates `path` so that a power cut right after does not take it away again.
+fn create_with_parents(path: &Path) -> Result<(), OpenError> {
+    let missing: Vec<_> = path
+        .ancestors()
+        .take_while(|ancestor| !ancestor.exists())
+        .collect();
+    fs::create_dir_all(path).map_err(io_error("creating", path))?;
+    for parent in missing.iter().filter_map(|created| created.parent()) {
+        platform::sync_directory(parent).map_err(io_error("syncing", parent))?;
+    }
+    Ok(())
+}
+
+/// Refuses a directory that somebody else keeps files in. Reads only.
+fn refuse_foreign(path: &Path) -> Result<(), OpenError> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(path).map_err(io_error("reading", path))? {
+        let entry = entry.map_err(io_error("reading", path))?;
+        names.push(entry.file_name().to_string_lossy().into_owned());
+    }
+    names.retain(|name| name != MOUNT_LEFTOVER);
+    names.sort();
+
+    let lock = lock_text(&path.join(LOCK));
+    if lock
+        .as_deref()
+        .is_some_and(|text| text.starts_with(LOCK_TAG))
+        || seal::has_magic(&path.join(SEAL))
+    {
+        return Ok(());
+    }
+    // Our own LOCK is empty for a moment, and a power cut may leave it so: then nothing but our names
+    // may be there. Without a LOCK nothing may be there at all, since we create it first.
+    let foreign = match lock.as_deref() {
+        Some("") => names
+            .into_iter()
+            .find(|name| !OURS.contains(&name.as_str())),
+        Some(_) => Some(LOCK.to_owned()),
+        None => names.into_iter().next(),
+    };
+    match foreign {
+        Some(found) => Err(OpenError::NotAStore {
+            dir: path.to_owned(),
+            found,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// The beginning of a lock file; none if there is none. An unreadable one (Windows: locked) is ours as
+/// far as anyone can tell, and locking it will say more.
+fn lock_text(path: &Path) -> Option<String> {
+    match File::open(path) {
+        Ok(file) => Some(beginning(&file).unwrap_or_else(|_| LOCK_TAG.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(_) => Some(LOCK_TAG.to_owned()),
+    }
+}
+
+fn beginning(mut file: &File) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(0))?;
+    file.take(64).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The process id in a lock file that somebody else holds.
+fn holder(lock: &File) -> Option<u32> {
+    beginning(lock)
+        .ok()?
+        .strip_prefix(LOCK_TAG)?
+        .trim()
+        .parse()
+        .ok()
+}
+
+/// Bytes of the file, or of all files below the directory. The engine removes files of its own at any
+/// time: what is gone counts nothing.
+fn size_of(path: &Path) -> io::Result<u64> {
+    let metadata = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(error),
+    };
+    if !metadata.is_dir() {
+        return Ok(metadata.len());
+    }
+    let mut sum = 0;
+    for entry in fs::read_dir(path)? {
+        sum += size_of(&entry?.path())?;
+    }
+    Ok(sum)
+}

@@ -1,0 +1,346 @@
+//! A batch's journal: entries in segments, one segment per commit group (or more, where the value limit
+//! cuts it). A segment is the encodings of its entries, one behind the other.
+//!
+//! Workers encode the entries of their items; the writer copies them. Only an entry whose fate the
+//! kernel decides otherwise, a retry, is encoded again.
+
+use super::codec::{self, Unsealed};
+use super::{StoreError, Value, keys};
+use crate::kernel::{BatchId, Event, Fate, ItemEvent, Timestamp};
+use crate::limits;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Entry<'a> {
+    /// The time of the item entries that follow in this segment.
+    Clock {
+        at: Timestamp,
+    },
+    #[serde(borrow)]
+    Item(ItemEntry<'a>),
+    Started {
+        at: Timestamp,
+    },
+    StopRequested {
+        at: Timestamp,
+    },
+    Completed {
+        at: Timestamp,
+    },
+    Stopped {
+        at: Timestamp,
+    },
+    Resumed {
+        at: Timestamp,
+    },
+}
+
+/// The end of one attempt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ItemEntry<'a> {
+    pub(crate) index: u16,
+    pub(crate) attempt: u32,
+    #[serde(borrow)]
+    pub(crate) end: End<'a>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum End<'a> {
+    /// The output, as JSON.
+    Succeeded(&'a str),
+    #[serde(borrow)]
+    Failed(FailureEntry<'a>),
+    Retry {
+        due: Timestamp,
+        #[serde(borrow)]
+        failure: FailureEntry<'a>,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct FailureEntry<'a> {
+    #[serde(borrow)]
+    pub(crate) code: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) message: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) field: Option<Cow<'a, str>>,
+    /// JSON.
+    #[serde(borrow)]
+    pub(crate) details: Option<Cow<'a, str>>,
+    pub(crate) retryable: bool,
+}
+
+/// The encoded item entries of one slice, in its order. A failure is encoded as final.
+#[derive(Debug, Default)]
+pub(crate) struct Block {
+    bytes: Vec<u8>,
+    /// Where each entry ends.
+    ends: Vec<usize>,
+}
+
+impl Block {
+    pub(crate) fn push(&mut self, item: ItemEntry<'_>) -> Result<(), StoreError> {
+        codec::append(&mut self.bytes, &Entry::Item(item))?;
+        self.ends.push(self.bytes.len());
+        Ok(())
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn entry(&self, n: usize) -> &[u8] {
+        let start = n.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.bytes[start..self.ends[n]]
+    }
+}
+
+/// Gathers what a commit group appends to one batch's journal.
+#[derive(Debug)]
+pub(crate) struct SegmentBuilder {
+    closed: Vec<Unsealed>,
+    open: Unsealed,
+    clock: Option<Timestamp>,
+}
+
+impl SegmentBuilder {
+    pub(crate) fn new() -> Self {
+        Self {
+            closed: Vec::new(),
+            open: Unsealed::with_capacity(1 << 10),
+            clock: None,
+        }
+    }
+
+    /// Bytes gathered.
+    pub(crate) fn bytes(&self) -> usize {
+        self.closed.len() * limits::PACKED_BYTES + self.open.encoded().len()
+    }
+
+    /// Appends an event. `block` has the entries of an [`Event::ItemsEnded`], in the same order.
+    pub(crate) fn event(&mut self, event: &Event, block: &Block) -> Result<(), StoreError> {
+        match event {
+            Event::Started { at } => self.entry(&Entry::Started { at: *at }),
+            Event::StopRequested { at } => self.entry(&Entry::StopRequested { at: *at }),
+            Event::Completed { at } => self.entry(&Entry::Completed { at: *at }),
+            Event::Stopped { at } => self.entry(&Entry::Stopped { at: *at }),
+            Event::Resumed { at } => self.entry(&Entry::Resumed { at: *at }),
+            Event::ItemsEnded { at, items } => {
+                for (n, item) in items.iter().enumerate() {
+                    match item.fate {
+                        Fate::Succeeded | Fate::Failed => self.item(*at, block.entry(n))?,
+                        Fate::Retry { due } => {
+                            let retry = retried(block.entry(n), due)?;
+                            self.item(*at, &retry)?;
+                        }
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Appends an encoded item entry.
+    pub(crate) fn item(&mut self, at: Timestamp, encoded: &[u8]) -> Result<(), StoreError> {
+        self.make_room(encoded.len());
+        if self.clock != Some(at) {
+            self.open.append(&Entry::Clock { at })?;
+            self.clock = Some(at);
+        }
+        self.open.append_encoded(encoded);
+        Ok(())
+    }
+
+    pub(crate) fn entry(&mut self, entry: &Entry<'_>) -> Result<(), StoreError> {
+        self.make_room(0);
+        self.open.append(entry)
+    }
+
+    /// The finished segments.
+    pub(crate) fn finish(mut self) -> Vec<Unsealed> {
+        if !self.open.encoded().is_empty() {
+            self.closed.push(self.open);
+        }
+        self.closed
+    }
+
+    fn make_room(&mut self, bytes: usize) {
+        const FIXED_ENTRY_BYTES: usize = 32;
+        let length = self.open.encoded().len();
+        if length > 0 && length + bytes + FIXED_ENTRY_BYTES > limits::PACKED_BYTES {
+            let full = std::mem::replace(&mut self.open, Unsealed::with_capacity(1 << 10));
+            self.closed.push(full);
+            self.clock = None;
+        }
+    }
+}
+
+/// The entry of a failed attempt that is followed by another.
+fn retried(encoded: &[u8], due: Timestamp) -> Result<Vec<u8>, StoreError> {
+    let (entry, _) = codec::decode_part::<Entry<'_>>(encoded)?;
+    let mut bytes = Vec::with_capacity(encoded.len() + 16);
+    match entry {
+        Entry::Item(ItemEntry {
+            index,
+            attempt,
+            end: End::Failed(failure),
+        }) => {
+            let end = End::Retry { due, failure };
+            let item = ItemEntry {
+                index,
+                attempt,
+                end,
+            };
+            codec::append(&mut bytes, &Entry::Item(item))?;
+            Ok(bytes)
+        }
+        _ => Err(StoreError(
+            "a retry of an item that did not fail".to_owned(),
+        )),
+    }
+}
+
+/// The entries of one stored segment.
+pub(crate) struct Segment<'a> {
+    rest: &'a [u8],
+    batch: BatchId,
+}
+
+impl<'a> Segment<'a> {
+    /// Checks the segment's frame.
+    pub(crate) fn open(batch: BatchId, key: &[u8], value: &'a Value) -> Result<Self, StoreError> {
+        let rest = codec::open(key, value)?;
+        Ok(Self { rest, batch })
+    }
+
+    /// The bytes not read yet, of the content's `length`.
+    pub(crate) fn remaining(&self) -> &'a [u8] {
+        self.rest
+    }
+}
+
+impl<'a> Iterator for Segment<'a> {
+    type Item = Result<Entry<'a>, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        match codec::decode_part(self.rest) {
+            Ok((entry, used)) => {
+                self.rest = &self.rest[used..];
+                Some(Ok(entry))
+            }
+            Err(StoreError(what)) => {
+                self.rest = &[];
+                Some(Err(StoreError(format!(
+                    "journal of batch {}: {what}",
+                    self.batch
+                ))))
+            }
+        }
+    }
+}
+
+impl Entry<'_> {
+    /// The kernel's event for this entry; none for a clock.
+    pub(crate) fn to_event(&self, clock: Timestamp) -> Option<Event> {
+        Some(match self {
+            Self::Clock { .. } => return None,
+            Self::Item(item) => Event::ItemsEnded {
+                at: clock,
+                items: vec![item.to_event()],
+            },
+            Self::Started { at } => Event::Started { at: *at },
+            Self::StopRequested { at } => Event::StopRequested { at: *at },
+            Self::Completed { at } => Event::Completed { at: *at },
+            Self::Stopped { at } => Event::Stopped { at: *at },
+            Self::Resumed { at } => Event::Resumed { at: *at },
+        })
+    }
+}
+
+impl ItemEntry<'_> {
+    fn to_event(&self) -> ItemEvent {
+        ItemEvent {
+            index: self.index,
+            attempt: self.attempt,
+            fate: match &self.end {
+                End::Succeeded(_) => Fate::Succeeded,
+                End::Failed(_) => Fate::Failed,
+                End::Retry { due, .. } => Fate::Retry { due: *due },
+            },
+        }
+    }
+}
+
+/// Rewrites a journal of many small segments as few full ones: the lifecycle up to the first start,
+/// then the items in their order, then the rest of the lifecycle. It adds up to the same; what is
+/// dropped is retries that a later attempt has overtaken.
+pub(crate) fn compact(
+    batch: BatchId,
+    segments: &[(Vec<u8>, Value)],
+) -> Result<Vec<Unsealed>, StoreError> {
+    let mut until_started = Vec::new();
+    let mut after_started = Vec::new();
+    let mut started = false;
+    let mut items: Vec<(u16, Timestamp, &[u8])> = Vec::new();
+    for (key, value) in segments {
+        let mut clock = Timestamp::default();
+        let mut segment = Segment::open(batch, key, value)?;
+        loop {
+            let before = segment.remaining();
+            let Some(entry) = segment.next().transpose()? else {
+                break;
+            };
+            let encoded = &before[..before.len() - segment.remaining().len()];
+            match entry {
+                Entry::Clock { at } => clock = at,
+                Entry::Item(item) => items.push((item.index, clock, encoded)),
+                _ if started => after_started.push(encoded),
+                other => {
+                    started = matches!(other, Entry::Started { .. });
+                    until_started.push(encoded);
+                }
+            }
+        }
+    }
+    // Stable: of an item's entries the last one is the newest.
+    items.sort_by_key(|(index, _, _)| *index);
+    let mut out = SegmentBuilder::new();
+    for first in until_started {
+        out.raw(first);
+    }
+    for (n, (index, at, encoded)) in items.iter().enumerate() {
+        let overtaken = items.get(n + 1).is_some_and(|(next, _, _)| next == index);
+        if !overtaken {
+            out.item(*at, encoded)?;
+        }
+    }
+    for rest in after_started {
+        out.raw(rest);
+    }
+    Ok(out.finish())
+}
+
+impl SegmentBuilder {
+    fn raw(&mut self, encoded: &[u8]) {
+        self.make_room(encoded.len());
+        self.open.append_encoded(encoded);
+    }
+}
+
+/// The keys and values of `segments`, numbered from `first`.
+pub(crate) fn number(
+    batch: BatchId,
+    first: u32,
+    segments: Vec<Unsealed>,
+) -> impl Iterator<Item = (Vec<u8>, Value)> {
+    (first..).zip(segments).map(move |(number, segment)| {
+        let key = keys::segment(batch, number);
+        let value = segment.seal(&key);
+        (key, value)
+    })
+}

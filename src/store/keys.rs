@@ -1,0 +1,171 @@
+//! Which keys there are. A key costs the store about as much as a kilobyte of value, so there are few.
+//!
+//! | key | value |
+//! |---|---|
+//! | `m` | the meta record |
+//! | `b` id | a batch's header |
+//! | `i` id n | its items, packed, n-th chunk |
+//! | `h` id n | the hashes of its ordering keys, n-th part |
+//! | `j` id n | its journal, n-th segment |
+//! | `s` id | how it ended, while it is ended |
+//! | `u` id | its place in the order, while it is unfinished |
+//! | `k` hash | an idempotency key |
+//! | `t` length name key | a table row |
+//!
+//! Numbers are big-endian, so that key order is number order.
+
+use crate::kernel::BatchId;
+use std::ops::Range;
+
+pub(crate) const META: &[u8] = b"m";
+
+fn numbered(prefix: u8, batch: BatchId, part: Option<u32>) -> Vec<u8> {
+    let mut key = Vec::with_capacity(13);
+    key.push(prefix);
+    key.extend(batch.0.to_be_bytes());
+    if let Some(part) = part {
+        key.extend(part.to_be_bytes());
+    }
+    key
+}
+
+pub(crate) fn header(batch: BatchId) -> Vec<u8> {
+    numbered(b'b', batch, None)
+}
+
+/// All batch headers of `ids`.
+pub(crate) fn headers(ids: Range<u64>) -> Range<Vec<u8>> {
+    header(BatchId(ids.start))..header(BatchId(ids.end))
+}
+
+pub(crate) fn items(batch: BatchId, chunk: u32) -> Vec<u8> {
+    numbered(b'i', batch, Some(chunk))
+}
+
+pub(crate) fn key_hashes(batch: BatchId, part: u32) -> Vec<u8> {
+    numbered(b'h', batch, Some(part))
+}
+
+pub(crate) fn segment(batch: BatchId, number: u32) -> Vec<u8> {
+    numbered(b'j', batch, Some(number))
+}
+
+/// All journal segments of a batch.
+pub(crate) fn segments(batch: BatchId) -> Range<Vec<u8>> {
+    let start = numbered(b'j', batch, None);
+    let end = successor(&start);
+    start..end
+}
+
+/// The number in a segment's key.
+pub(crate) fn segment_number(key: &[u8]) -> Option<u32> {
+    let digits = key.get(9..13)?;
+    Some(u32::from_be_bytes(digits.try_into().ok()?))
+}
+
+pub(crate) fn summary(batch: BatchId) -> Vec<u8> {
+    numbered(b's', batch, None)
+}
+
+pub(crate) fn unfinished(batch: BatchId) -> Vec<u8> {
+    numbered(b'u', batch, None)
+}
+
+pub(crate) fn all_unfinished() -> Range<Vec<u8>> {
+    vec![b'u']..vec![b'u' + 1]
+}
+
+/// The batch in the key of a header or an unfinished marker.
+pub(crate) fn batch_of(key: &[u8]) -> Option<BatchId> {
+    let digits = key.get(1..9)?;
+    Some(BatchId(u64::from_be_bytes(digits.try_into().ok()?)))
+}
+
+pub(crate) fn idempotency(scope: &[u8; 32]) -> Vec<u8> {
+    let mut key = vec![b'k'];
+    key.extend(scope);
+    key
+}
+
+/// What the rows of a table start with. `table` is at most 255 bytes long.
+pub(crate) fn table(table: &str) -> Vec<u8> {
+    let mut key = Vec::with_capacity(2 + table.len() + 32);
+    key.push(b't');
+    key.push(u8::try_from(table.len()).unwrap_or(u8::MAX));
+    key.extend(table.as_bytes());
+    key
+}
+
+/// The table that a key is a row of.
+pub(crate) fn table_of(key: &[u8]) -> Option<&str> {
+    let (b't', rest) = key.split_first()? else {
+        return None;
+    };
+    let (length, rest) = rest.split_first()?;
+    std::str::from_utf8(rest.get(..usize::from(*length))?).ok()
+}
+
+/// The first byte string after all that start with `prefix`, which is not empty.
+pub(crate) fn successor(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            return end;
+        }
+    }
+    vec![u8::MAX; prefix.len() + 1]
+}
+
+/// A key in words, for messages. Never the content of an application's key.
+pub(crate) fn name(key: &[u8]) -> String {
+    let batch = || batch_of(key).map_or_else(|| "?".to_owned(), |batch| batch.to_string());
+    match key.first() {
+        Some(b'm') => "meta".to_owned(),
+        Some(b'b') => format!("header of batch {}", batch()),
+        Some(b'i') => format!("items of batch {}", batch()),
+        Some(b'h') => format!("ordering keys of batch {}", batch()),
+        Some(b'j') => format!("journal of batch {}", batch()),
+        Some(b's') => format!("summary of batch {}", batch()),
+        Some(b'u') => format!("unfinished marker of batch {}", batch()),
+        Some(b'k') => "idempotency key".to_owned(),
+        Some(b't') => format!("row of table {:?}", table_of(key).unwrap_or("?")),
+        _ => format!("of unknown kind ({} bytes)", key.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_sort_by_number() {
+        assert!(segment(BatchId(1), 255) < segment(BatchId(1), 256));
+        assert!(segment(BatchId(1), u32::MAX) < segment(BatchId(2), 0));
+        let all = segments(BatchId(1));
+        assert!(all.contains(&segment(BatchId(1), 0)));
+        assert!(all.contains(&segment(BatchId(1), u32::MAX)));
+        assert!(!all.contains(&segment(BatchId(2), 0)));
+    }
+
+    #[test]
+    fn a_key_gives_back_what_it_was_made_of() {
+        assert_eq!(batch_of(&header(BatchId(77))), Some(BatchId(77)));
+        assert_eq!(segment_number(&segment(BatchId(1), 9)), Some(9));
+        assert_eq!(table_of(&table("accounts")), Some("accounts"));
+        assert_eq!(table_of(b"b12345678"), None);
+    }
+
+    #[test]
+    fn the_rows_of_a_table_never_mix_with_those_of_another() {
+        let rows = table("ab");
+        let range = rows.clone()..successor(&rows);
+        let mut row = rows.clone();
+        row.extend([255; 8]);
+        assert!(range.contains(&row));
+        for other in ["a", "abc", "b"] {
+            assert!(!range.contains(&table(other)));
+        }
+        assert_eq!(successor(&[1, 255]), [2]);
+    }
+}

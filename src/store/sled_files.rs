@@ -1,0 +1,195 @@
+//! What must be true of the engine's files before the engine may run, judged by reading alone.
+//!
+//! sled truncates its data file by itself: when the last segments of it are free it cuts them off, on
+//! its own threads, between two commits as well as within one. A process killed then leaves a file
+//! that is shorter than sealed and has lost nothing. What tells that from damage:
+//! - segments are numbered by their LSN in the order of their use, and the number is in their header;
+//! - a segment is only free once all it held has been written again into later segments, so whatever
+//!   was cut off, something at least as new is left;
+//! - cuts are at segment boundaries, and a last segment that is not whole is the one being filled.
+//!
+//! A cut that sled could have made does not prove that sled made it: the caller then has to recount
+//! the rows.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::directory::{Directory, io_error};
+use super::seal::Sealed;
+use crate::error::OpenError;
+use crate::platform::{self, read_at};
+
+/// Fixed when a store is created. A leaf over a quarter of it would go to a file under `blobs/`, which
+/// sled never syncs and leaks; with values of 64 KiB at most, 8 MiB keeps clear of that.
+pub(super) const SEGMENT_BYTES: u64 = 8 << 20;
+
+/// A segment begins with a checksum (4 bytes) and its LSN (8).
+const SEGMENT_HEADER_BYTES: usize = 12;
+
+/// sled takes a `conf` of 8 bytes or less for none, and writes another one.
+const CONF_BYTES_MIN: u64 = 9;
+
+/// How the data file compares with what was sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Length {
+    /// It has at least that length.
+    Whole,
+    /// It is shorter, in a way that is explained by sled giving back space.
+    Shrunk,
+}
+
+/// sled's data file.
+pub(super) fn data_file(store: &Path) -> PathBuf {
+    store.join("db")
+}
+
+/// Holds the engine's files against the seal. Writes nothing.
+pub(super) fn check(directory: &Directory, sealed: Sealed) -> Result<Length, OpenError> {
+    let damaged = |what| OpenError::Damaged {
+        dir: directory.path().to_owned(),
+        what,
+        touched: false,
+    };
+    let store = directory.store();
+    let data = data_file(&store);
+    if !data.is_file() {
+        return Err(damaged(format!("{} is missing", data.display())));
+    }
+    let conf = store.join("conf");
+    if !fs::metadata(&conf).is_ok_and(|conf| conf.is_file() && conf.len() >= CONF_BYTES_MIN) {
+        return Err(damaged(format!("{} is missing or empty", conf.display())));
+    }
+    let blobs = store.join("blobs");
+    if !is_empty_or_absent(&blobs).map_err(io_error("reading", &blobs))? {
+        return Err(damaged(format!(
+            "{} is not empty, though no value is large enough for it",
+            blobs.display()
+        )));
+    }
+
+    let file = File::open(&data).map_err(io_error("opening", &data))?;
+    let length = file
+        .metadata()
+        .map_err(io_error("reading the length of", &data))?
+        .len();
+    if length >= sealed.data_bytes {
+        return Ok(Length::Whole);
+    }
+    if could_be_given_back(&file, length, sealed.tail_lsn).map_err(io_error("reading", &data))? {
+        return Ok(Length::Shrunk);
+    }
+    Err(damaged(format!(
+        "{} has {length} bytes, and had {} when commit {} was acknowledged",
+        data.display(),
+        sealed.data_bytes,
+        sealed.sequence
+    )))
+}
+
+/// Removes what an interrupted open or creation left. Only for a store that passed [`check`].
+pub(super) fn remove_leftovers(directory: &Directory) -> Result<(), OpenError> {
+    remove_unfinished_creation(directory)?;
+    let store = directory.store();
+    for entry in fs::read_dir(&store).map_err(io_error("reading", &store))? {
+        let path = entry.map_err(io_error("reading", &store))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        // sled takes its own unfinished snapshot for a finished one, and fails for ever.
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            fs::remove_file(&path).map_err(io_error("removing", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the files of a creation that did not get as far as its renames.
+pub(super) fn remove_unfinished_creation(directory: &Directory) -> Result<(), OpenError> {
+    let removals = [
+        (
+            directory.store_new(),
+            fs::remove_dir_all as fn(PathBuf) -> io::Result<()>,
+        ),
+        (directory.seal_new(), fs::remove_file),
+    ];
+    for (path, remove) in removals {
+        match remove(path.clone()) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(io_error("removing", &path)(source)),
+        }
+    }
+    Ok(())
+}
+
+/// Makes a newly written store durable, which sled leaves undone.
+pub(super) fn sync_new_store(store: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(store)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            platform::sync_directory(&path)?;
+        } else {
+            // Windows syncs only what it may write.
+            fs::OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(&path)?
+                .sync_all()?;
+        }
+    }
+    platform::sync_directory(store)
+}
+
+/// The LSN of the segment that the data file ends with, for the seal. 0 where it cannot be told, which
+/// makes [`check`] more lenient and never stricter.
+pub(super) fn tail_lsn(data: &File, length: u64) -> u64 {
+    if !platform::LOCKED_FILES_READABLE || length == 0 {
+        return 0;
+    }
+    segment_lsn(data, (length - 1) / SEGMENT_BYTES)
+        .ok()
+        .flatten()
+        .unwrap_or(0)
+}
+
+fn could_be_given_back(data: &File, length: u64, sealed_tail_lsn: u64) -> io::Result<bool> {
+    let whole_segments = length / SEGMENT_BYTES;
+    let mut newest = None;
+    for index in 0..whole_segments {
+        newest = newest.max(segment_lsn(data, index)?);
+    }
+    if length % SEGMENT_BYTES != 0 {
+        // A part of a segment: it must have been begun after the seal, and must be the one that is
+        // being filled, or its predecessor while both are being written.
+        if let Some(last) = segment_lsn(data, whole_segments)? {
+            if last <= sealed_tail_lsn || newest.is_some_and(|newest| last + SEGMENT_BYTES < newest)
+            {
+                return Ok(false);
+            }
+            newest = newest.max(Some(last));
+        }
+    }
+    Ok(newest.is_some_and(|newest| newest >= sealed_tail_lsn))
+}
+
+/// The LSN in a segment's header; none if there is no header.
+fn segment_lsn(data: &File, index: u64) -> io::Result<Option<u64>> {
+    let mut header = [0; SEGMENT_HEADER_BYTES];
+    match read_at(data, &mut header, index * SEGMENT_BYTES) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let mut word = [0; 8];
+    word.copy_from_slice(&header[4..]);
+    // sled stores it with these bits flipped, so that zeroes are no LSN.
+    let lsn = u64::from_le_bytes(word) ^ (i64::MAX as u64);
+    Ok((lsn % SEGMENT_BYTES == 0).then_some(lsn))
+}
+
+fn is_empty_or_absent(directory: &Path) -> io::Result<bool> {
+    match fs::read_dir(directory) {
+        Ok(mut entries) => Ok(entries.next().is_none()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
+}

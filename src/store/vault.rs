@@ -1,0 +1,304 @@
+//! The store as the engine uses it: one committer, and readers that never see what is not durable.
+//!
+//! The storage engine shows writes before they are synced. So no [`View`] lives from a commit's first
+//! write until its sync is through.
+//!
+//! [`Committer`] owns the meta record, which every commit rewrites: sequence, next batch id, and the
+//! row counts and sums by which a lost row is found.
+
+use super::record::{FORMAT, Meta, Space};
+use super::{Scan, Store, StoreError, Value, Writes, codec, keys};
+use crate::kernel::BatchId;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// Where readers find the store while it is open and sound.
+///
+/// A lock of its own, and not an `RwLock`: when a commit never ends, readers must be told.
+pub(crate) struct Vault {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    store: Option<Arc<dyn Store>>,
+    views: usize,
+    committing: bool,
+}
+
+impl Vault {
+    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
+        Self {
+            state: Mutex::new(State {
+                store: Some(store),
+                views: 0,
+                committing: false,
+            }),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// A consistent view of what is durable, or `None` when the store was closed or has failed. While
+    /// it lives, commits wait.
+    pub(crate) fn view(&self) -> Option<View<'_>> {
+        let mut state = self
+            .changed
+            .wait_while(self.state(), |state| {
+                state.committing && state.store.is_some()
+            })
+            .unwrap_or_else(PoisonError::into_inner);
+        let store = state.store.clone()?;
+        state.views += 1;
+        Some(View { vault: self, store })
+    }
+
+    /// Lets go of the store, and turns everybody away. It closes when the last handler that uses it
+    /// has ended.
+    pub(crate) fn close(&self) {
+        let store = self.state().store.take();
+        self.changed.notify_all();
+        drop(store);
+    }
+
+    /// Keeps views out while `commit` runs.
+    fn exclusively<T>(
+        &self,
+        commit: impl FnOnce() -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut state = self.state();
+        state.committing = true;
+        let state = self
+            .changed
+            .wait_while(state, |state| state.views > 0)
+            .unwrap_or_else(PoisonError::into_inner);
+        drop(state);
+        let committed = commit();
+        let mut state = self.state();
+        state.committing = false;
+        if committed.is_err() {
+            state.store = None;
+        }
+        drop(state);
+        self.changed.notify_all();
+        committed
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A consistent, durable view. Commits wait while it lives.
+pub(crate) struct View<'a> {
+    vault: &'a Vault,
+    store: Arc<dyn Store>,
+}
+
+impl View<'_> {
+    pub(crate) fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    pub(crate) fn value(&self, key: &[u8]) -> Result<Option<Value>, StoreError> {
+        self.store.get(key)
+    }
+
+    pub(crate) fn scan(&self, range: &Range<Vec<u8>>) -> Scan<'_> {
+        self.store.scan(&range.start, &range.end)
+    }
+}
+
+impl Drop for View<'_> {
+    fn drop(&mut self) {
+        self.vault.state().views -= 1;
+        self.vault.changed.notify_all();
+    }
+}
+
+/// The meta record of a new store.
+pub(crate) fn initial_meta(store_id: u128) -> Result<Writes, StoreError> {
+    let meta = Meta {
+        format: FORMAT,
+        store_id,
+        sequence: 1,
+        next_batch: 1,
+        spaces: Vec::new(),
+    };
+    let mut writes = Writes::default();
+    writes.put(keys::META.to_vec(), codec::encode(keys::META, &meta)?);
+    Ok(writes)
+}
+
+/// What one commit changes. A later change to a key replaces an earlier one.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    changes: BTreeMap<Vec<u8>, Change>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Change {
+    value: Option<Value>,
+    /// The key is known not to be in the store.
+    fresh: bool,
+}
+
+impl Group {
+    /// Adds a row whose key is not in the store.
+    pub(crate) fn insert(&mut self, key: Vec<u8>, value: Value) {
+        self.change(key, Some(value), true);
+    }
+
+    /// Sets or replaces a row.
+    pub(crate) fn put(&mut self, key: Vec<u8>, value: Value) {
+        self.change(key, Some(value), false);
+    }
+
+    /// Removes a row if it is there.
+    pub(crate) fn remove(&mut self, key: Vec<u8>) {
+        self.change(key, None, false);
+    }
+
+    fn change(&mut self, key: Vec<u8>, value: Option<Value>, fresh: bool) {
+        self.bytes += key.len() + value.as_ref().map_or(0, |value| value.len());
+        match self.changes.entry(key) {
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                entry.insert(Change { value, fresh });
+            }
+            // Whether the key is in the store is what the first change knew.
+            std::collections::btree_map::Entry::Occupied(mut entry) => {
+                entry.get_mut().value = value
+            }
+        }
+    }
+
+    /// Bytes gathered.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+}
+
+/// The one who writes.
+pub(crate) struct Committer {
+    vault: Arc<Vault>,
+    store: Arc<dyn Store>,
+    meta: Meta,
+}
+
+impl Committer {
+    /// `meta` is what the store holds.
+    pub(crate) fn new(vault: Arc<Vault>, store: Arc<dyn Store>, meta: Meta) -> Self {
+        Self { vault, store, meta }
+    }
+
+    /// Reads without waiting for views; only the committer knows that no commit is under way.
+    pub(crate) fn value(&self, key: &[u8]) -> Result<Option<Value>, StoreError> {
+        self.store.get(key)
+    }
+
+    pub(crate) fn scan(&self, range: &Range<Vec<u8>>) -> Scan<'_> {
+        self.store.scan(&range.start, &range.end)
+    }
+
+    /// Makes the group durable, whole or not at all. After an error its outcome is unknown, and
+    /// nothing can be read or written until the store is opened again.
+    pub(crate) fn commit(&mut self, group: Group, next_batch: BatchId) -> Result<(), StoreError> {
+        let writes = self.prepare(group, next_batch);
+        let (store, sequence) = (&self.store, self.meta.sequence);
+        self.vault.exclusively(|| store.commit(sequence, writes?))
+    }
+
+    fn prepare(&mut self, group: Group, next_batch: BatchId) -> Result<Writes, StoreError> {
+        let mut writes = Writes(Vec::with_capacity(group.changes.len() + 1));
+        for (key, change) in group.changes {
+            let old = if change.fresh {
+                None
+            } else {
+                self.store.get(&key)?
+            };
+            if old.is_none() && change.value.is_none() {
+                continue;
+            }
+            if let Some(old) = old {
+                self.tally(&key, &old, false);
+            }
+            if let Some(value) = &change.value {
+                self.tally(&key, value, true);
+            }
+            writes.0.push((key, change.value));
+        }
+        self.meta.sequence += 1;
+        self.meta.next_batch = next_batch.0;
+        writes.put(keys::META.to_vec(), codec::encode(keys::META, &self.meta)?);
+        Ok(writes)
+    }
+
+    fn tally(&mut self, key: &[u8], value: &[u8], added: bool) {
+        let name = keys::table_of(key).unwrap_or_default();
+        let spaces = &mut self.meta.spaces;
+        let at = match spaces.binary_search_by(|space| space.name.as_str().cmp(name)) {
+            Ok(at) => at,
+            Err(at) => {
+                let name = name.to_owned();
+                spaces.insert(
+                    at,
+                    Space {
+                        name,
+                        rows: 0,
+                        sum: 0,
+                    },
+                );
+                at
+            }
+        };
+        let space = &mut spaces[at];
+        let hash = codec::row_hash(key, value);
+        if added {
+            space.rows = space.rows.wrapping_add(1);
+            space.sum = space.sum.wrapping_add(hash);
+        } else {
+            space.rows = space.rows.wrapping_sub(1);
+            space.sum = space.sum.wrapping_sub(hash);
+        }
+    }
+}
+
+/// Counts all rows and compares with what the meta record says; the first difference is the error.
+pub(crate) fn recount(store: &dyn Store, meta: &Meta) -> Result<(), StoreError> {
+    let mut found: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for row in store.scan(&[], &keys::successor(&[u8::MAX])) {
+        let (key, value) = row?;
+        if &*key == keys::META {
+            continue;
+        }
+        codec::open(&key, &value)?;
+        let space = keys::table_of(&key).unwrap_or_default();
+        let (rows, sum) = found.entry(space.to_owned()).or_default();
+        *rows += 1;
+        *sum = sum.wrapping_add(codec::row_hash(&key, &value));
+    }
+    for space in &meta.spaces {
+        let (rows, sum) = found.remove(&space.name).unwrap_or_default();
+        if (rows, sum) != (space.rows, space.sum) {
+            let name = &space.name;
+            let expected = space.rows;
+            return Err(StoreError(format!(
+                "{} should have {expected} rows and has {rows}, or some of them changed",
+                if name.is_empty() {
+                    "the engine's own records".to_owned()
+                } else {
+                    format!("table {name:?}")
+                },
+            )));
+        }
+    }
+    match found.keys().next() {
+        None => Ok(()),
+        Some(name) => Err(StoreError(format!("rows of an unknown table {name:?}"))),
+    }
+}

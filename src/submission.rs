@@ -1,0 +1,291 @@
+//! From an application's items to a submission: validated, encoded, packed, hashed. Runs on the
+//! submitter's thread; the writer only seals and stores.
+
+use crate::error::{InvalidItem, SubmitError};
+use crate::failure::Failure;
+use crate::kernel::OperationIndex;
+use crate::limits::{self, Limits};
+use crate::operation::Operation;
+use crate::runtime::{Idempotency, Submission};
+use crate::store::codec::Unsealed;
+use sha2::{Digest, Sha256};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use twox_hash::XxHash3_64;
+
+/// How to submit a batch: see [`Queue::submit_with`](crate::Queue::submit_with).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SubmitOptions {
+    pub(crate) idempotency_key: Option<String>,
+    pub(crate) owner: Option<String>,
+    /// Which chunk of an import this is.
+    pub(crate) chunk: Option<u64>,
+}
+
+impl SubmitOptions {
+    /// As [`Queue::submit`](crate::Queue::submit).
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes the submission safe to repeat: the same items under the same key, owner and operation are
+    /// the same batch, other items an error. 1 to [`NAME_BYTES`](crate::limits::NAME_BYTES) bytes.
+    #[must_use]
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.idempotency_key = Some(key.into());
+        self
+    }
+
+    /// Whose batch it is. 1 to [`NAME_BYTES`](crate::limits::NAME_BYTES) bytes.
+    #[must_use]
+    pub fn owner(mut self, owner: impl Into<String>) -> Self {
+        self.owner = Some(owner.into());
+        self
+    }
+
+    pub(crate) fn check(&self) -> Result<(), SubmitError> {
+        let options = [
+            ("idempotency key", &self.idempotency_key),
+            ("owner", &self.owner),
+        ];
+        for (option, text) in options {
+            let bytes = text.as_ref().map_or(1, String::len);
+            let limit = limits::NAME_BYTES;
+            if bytes == 0 || bytes > limit {
+                return Err(SubmitError::InvalidOption {
+                    option,
+                    bytes,
+                    limit,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An item on its way into a batch.
+pub(crate) struct Encoded {
+    json: String,
+    /// The hash of its ordering key, 0 for none.
+    key: u64,
+}
+
+impl Encoded {
+    pub(crate) fn bytes(&self) -> usize {
+        self.json.len()
+    }
+}
+
+/// Validates and encodes one item.
+pub(crate) fn encode<O: Operation>(operation: &O, item: &O::Item) -> Result<Encoded, Failure> {
+    // These are the application's: a panic in one of them must not take the submitter down.
+    catch_unwind(AssertUnwindSafe(|| {
+        operation.validate(item)?;
+        let json = serde_json::to_string(item)
+            .map_err(|error| Failure::permanent(InvalidItem::NOT_JSON, error.to_string()))?;
+        let (bytes, limit) = (json.len(), limits::PAYLOAD_BYTES);
+        if bytes > limit {
+            let text = format!("the item is {bytes} bytes of JSON, the limit is {limit}");
+            return Err(Failure::permanent(InvalidItem::TOO_LARGE, text));
+        }
+        let key = operation.key(item).map_or(0, |key| hash_key(&key));
+        Ok(Encoded { json, key })
+    }))
+    .unwrap_or_else(|_| {
+        let text = "validating or encoding the item panicked";
+        Err(Failure::permanent(InvalidItem::PANICKED, text))
+    })
+}
+
+fn hash_key(key: &str) -> u64 {
+    // 0 stands for no key.
+    XxHash3_64::oneshot(key.as_bytes()).max(1)
+}
+
+/// Encodes a whole batch, or says all that is wrong with it.
+pub(crate) fn prepare<O: Operation>(
+    operation: &O,
+    index: OperationIndex,
+    items: impl IntoIterator<Item = O::Item>,
+    options: &SubmitOptions,
+    limits: &Limits,
+) -> Result<Submission, SubmitError> {
+    options.check()?;
+    let mut packer = Packer::new(options, O::NAME);
+    let mut invalid = Vec::new();
+    let limit = limits.items_per_batch;
+    for (n, item) in items.into_iter().enumerate() {
+        if n == limit {
+            return Err(SubmitError::TooManyItems { limit });
+        }
+        match encode(operation, &item) {
+            Ok(item) => packer.push(&item),
+            Err(failure) => invalid.push(InvalidItem {
+                index: n as u64,
+                failure,
+            }),
+        }
+        if packer.bytes > limits.batch_bytes {
+            let limit = limits.batch_bytes;
+            return Err(SubmitError::BatchTooLarge { limit });
+        }
+    }
+    if !invalid.is_empty() {
+        return Err(SubmitError::Invalid { items: invalid });
+    }
+    if packer.total == 0 {
+        return Err(SubmitError::Empty);
+    }
+    Ok(packer.finish(index, options.owner.clone()))
+}
+
+/// Packs encoded items into chunks.
+pub(crate) struct Packer {
+    chunks: Vec<Unsealed>,
+    chunk_starts: Vec<u16>,
+    keys: Vec<u64>,
+    has_keys: bool,
+    total: u32,
+    bytes: usize,
+    /// Where the content is hashed, with the key's scope, when there is a key.
+    idempotency: Option<([u8; 32], Sha256)>,
+}
+
+impl Packer {
+    pub(crate) fn new(options: &SubmitOptions, operation: &str) -> Self {
+        let scope = options.idempotency_key.as_deref().map(|key| {
+            let owner = options.owner.as_deref();
+            scope(owner, operation, key, options.chunk)
+        });
+        Self {
+            chunks: Vec::new(),
+            chunk_starts: Vec::new(),
+            keys: Vec::new(),
+            has_keys: false,
+            total: 0,
+            bytes: 0,
+            idempotency: scope.map(|scope| (scope, Sha256::new())),
+        }
+    }
+
+    pub(crate) fn push(&mut self, item: &Encoded) {
+        const LENGTH_BYTES: usize = 9;
+        let bytes = item.json.len() + LENGTH_BYTES;
+        let fits = self
+            .chunks
+            .last()
+            .is_some_and(|chunk| chunk.encoded().len() + bytes <= limits::PACKED_BYTES);
+        if !fits {
+            self.chunks
+                .push(Unsealed::with_capacity(limits::PACKED_BYTES));
+            // Batches have at most 65,000 items.
+            let first = u16::try_from(self.total).unwrap_or(u16::MAX);
+            self.chunk_starts.push(first);
+        }
+        if let Some(chunk) = self.chunks.last_mut() {
+            chunk.append_text(&item.json);
+        }
+        self.keys.push(item.key);
+        self.has_keys |= item.key != 0;
+        self.total += 1;
+        self.bytes += item.json.len();
+        if let Some((_, content)) = &mut self.idempotency {
+            content.update(canonical(&item.json));
+            content.update(b"\n");
+        }
+    }
+
+    pub(crate) fn finish(self, operation: OperationIndex, owner: Option<String>) -> Submission {
+        Submission {
+            operation,
+            owner,
+            total: self.total,
+            chunks: self.chunks,
+            chunk_starts: self.chunk_starts,
+            keys: self.has_keys.then(|| self.keys.into_boxed_slice()),
+            idempotency: self.idempotency.map(|(scope, content)| Idempotency {
+                scope,
+                content: content.finalize().into(),
+            }),
+        }
+    }
+}
+
+/// What an idempotency key is stored under. Lengths go in, so that no two scopes run together.
+fn scope(owner: Option<&str>, operation: &str, key: &str, chunk: Option<u64>) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in [owner, Some(operation), Some(key)] {
+        match part {
+            None => hash.update([0]),
+            Some(text) => {
+                hash.update([1]);
+                hash.update((text.len() as u64).to_le_bytes());
+                hash.update(text);
+            }
+        }
+    }
+    match chunk {
+        None => hash.update([0]),
+        Some(chunk) => {
+            hash.update([1]);
+            hash.update(chunk.to_le_bytes());
+        }
+    }
+    hash.finalize().into()
+}
+
+/// JSON with the members of every object in the order of their names and without spaces, so that two
+/// writings of the same content are equal.
+fn canonical(json: &str) -> String {
+    match serde_json::from_str(json) {
+        Ok(value) => sorted(value).to_string(),
+        // Cannot be: it was just written. Equal text is equal content all the same.
+        Err(_) => json.to_owned(),
+    }
+}
+
+fn sorted(value: serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    match value {
+        Value::Array(items) => items.into_iter().map(sorted).collect(),
+        Value::Object(members) => {
+            // The map's own order depends on a feature that any crate of the build may switch on.
+            let mut members: Vec<_> = members.into_iter().collect();
+            members.sort_by(|(a, _), (b, _)| a.cmp(b));
+            let members = members
+                .into_iter()
+                .map(|(name, value)| (name, sorted(value)));
+            Value::Object(members.collect())
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn canonical_json_does_not_depend_on_the_order_of_members() {
+        let one = r#"{"b": [1, {"y": null, "x": "é"}], "a": 1.50}"#;
+        let two = r#"{"a":1.5,"b":[1,{"x":"\u00e9","y":null}]}"#;
+        assert_eq!(canonical(one), canonical(two));
+        assert_ne!(
+            canonical(one),
+            canonical(r#"{"a":1.5,"b":[{"x":"é","y":null},1]}"#)
+        );
+    }
+
+    #[test]
+    fn scopes_do_not_run_together() {
+        let all = [
+            scope(None, "ab", "c", None),
+            scope(None, "a", "bc", None),
+            scope(Some(""), "ab", "c", None),
+            scope(Some("ab"), "c", "", None),
+            scope(None, "ab", "c", Some(0)),
+            scope(None, "ab", "c", Some(1)),
+        ];
+        let distinct: std::collections::BTreeSet<_> = all.iter().collect();
+        assert_eq!(distinct.len(), all.len());
+    }
+}
