@@ -20,6 +20,8 @@ mod status;
 mod store;
 mod submission;
 mod table;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use batch::{Batch, BatchType, Json};
 pub use builder::Builder;

@@ -36,11 +36,7 @@ impl Operation for Add {
     type Output = u64;
     type Guarantee = ExactlyOnce;
 
-    fn run(
-        &self,
-        (name, n): (String, u64),
-        cx: &mut Context<ExactlyOnce>,
-    ) -> Result<u64, Failure> {
+    fn run(&self, (name, n): (String, u64), cx: &mut Context<ExactlyOnce>) -> Result<u64, Failure> {
         let total = cx.get(&TOTALS, name.as_str())?.unwrap_or(0) + n;
         cx.put(&TOTALS, &name, &total)?;
         assert!(n != 666, "a beastly number");
@@ -54,7 +50,10 @@ impl Operation for Add {
 #[test]
 fn every_item_of_a_batch_gets_its_outcome_in_order() -> Tested {
     let dir = tempfile::tempdir()?;
-    let queue = Queue::builder(dir.path()).workers(2).register(Double).open()?;
+    let queue = Queue::builder(dir.path())
+        .workers(2)
+        .register(Double)
+        .open()?;
     let batch = queue.submit::<Double>(0..1_000)?;
     let report = batch.wait()?;
     assert_eq!(report.status.state, State::Completed);
@@ -80,7 +79,18 @@ fn exactly_once_items_see_each_other_and_failures_leave_nothing() -> Tested {
     let queue = Queue::builder(dir.path()).workers(4).register(Add).open()?;
     let mut batches = Vec::new();
     for _ in 0..5 {
-        let items = (0..1_000).map(|n| (format!("t{}", n % 3), if n == 500 { 13 } else if n == 600 { 666 } else { 1 }));
+        let items = (0..1_000).map(|n| {
+            (
+                format!("t{}", n % 3),
+                if n == 500 {
+                    13
+                } else if n == 600 {
+                    666
+                } else {
+                    1
+                },
+            )
+        });
         batches.push(queue.submit::<Add>(items)?);
     }
     for batch in &batches {
@@ -108,7 +118,10 @@ fn what_was_submitted_is_there_after_reopening() -> Tested {
     let queue = Queue::builder(dir.path()).register(Add).open()?;
     let batch = queue.batch(id)?.typed::<Add>()?;
     assert_eq!(batch.status()?.state, State::Completed);
-    let outputs: Vec<_> = batch.outcomes()?.map(|o| o.map(|o| o.outcome)).collect::<Result<_, _>>()?;
+    let outputs: Vec<_> = batch
+        .outcomes()?
+        .map(|o| o.map(|o| o.outcome))
+        .collect::<Result<_, _>>()?;
     assert_eq!(outputs, [Outcome::Succeeded(5), Outcome::Succeeded(11)]);
     assert_eq!(queue.read(|t| t.get(&TOTALS, "a"))?, Some(11));
     let next = queue.submit::<Add>([("a".to_owned(), 1)])?;
@@ -126,7 +139,10 @@ fn an_idempotency_key_makes_one_batch_of_the_same_items() -> Tested {
     let again = queue.submit_with::<Double>([1, 2], options())?;
     assert_eq!(first.id(), again.id());
     let other = queue.submit_with::<Double>([1, 3], options());
-    assert_eq!(other.map(|b| b.id()), Err(SubmitError::KeyConflict { batch: first.id() }));
+    assert_eq!(
+        other.map(|b| b.id()),
+        Err(SubmitError::KeyConflict { batch: first.id() })
+    );
     let owned = queue.submit_with::<Double>([1, 2], options().owner("me"))?;
     assert_ne!(owned.id(), first.id());
     Ok(())

@@ -87,6 +87,7 @@ impl Kernel {
             .max(1);
         let lane = self.lane(operation);
         let mut most = lane.slice_items();
+        let first_leased = self.first_leased(batch);
         let spread = !lane.is_fast() && !lane.spec.exactly_once;
         let Some(member) = self.batches.get_mut(&batch) else {
             return Vec::new();
@@ -95,20 +96,36 @@ impl Kernel {
             // Slow or unknown: a few items must not line up behind one worker while others idle.
             most = most.min(member.state.pending_count().div_ceil(idle)).max(1);
         }
-        let mut taken = Vec::new();
+        let mut taken = Vec::<SliceItem>::new();
         while taken.len() < most as usize {
             let index = if member.keys.is_some() {
-                member.startable.pop_first()
+                member.startable.first().copied()
             } else {
                 member.state.items_mut().first_pending()
             };
             let Some(index) = index else { break };
+            let first = taken.first().map(|item| item.index);
+            let overtakes = |(first, leased)| first < leased && leased < index;
+            if first.zip(first_leased).is_some_and(overtakes) {
+                break;
+            }
+            member.startable.remove(&index);
             let items = member.state.items_mut();
             items.take(index);
             let attempt = items.next_attempt(index);
             taken.push(SliceItem { index, attempt });
         }
         taken
+    }
+
+    /// The first item of a batch in a leased slice. What comes before it is not handed out together
+    /// with what comes after it, or items behind would overtake it.
+    fn first_leased(&self, batch: BatchId) -> Option<u16> {
+        self.slices
+            .values()
+            .filter(|slice| slice.exactly_once && slice.batch == batch)
+            .filter_map(InFlight::first_left)
+            .min()
     }
 
     fn start(

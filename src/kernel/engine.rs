@@ -88,6 +88,13 @@ pub(super) struct InFlight {
     pub(super) ended: usize,
 }
 
+impl InFlight {
+    /// The first item without a verdict.
+    pub(super) fn first_left(&self) -> Option<u16> {
+        self.items.get(self.ended).map(|item| item.index)
+    }
+}
+
 /// What follows when the group being gathered is durable.
 #[derive(Debug)]
 enum Dependent {
@@ -325,10 +332,7 @@ impl Kernel {
         let ended = &in_flight.items[first..in_flight.ended];
         self.end_items(batch, in_flight.operation, ended, verdicts, now);
         if returned {
-            if in_flight.exactly_once && in_flight.ended < in_flight.items.len() {
-                // The slice behind it would start its items before those that come back here.
-                self.recall(|behind| behind.exactly_once && behind.batch == batch);
-            }
+            self.recall_overtaking(&in_flight);
             for item in &in_flight.items[in_flight.ended..] {
                 self.release(batch, item.index);
             }
@@ -441,6 +445,16 @@ impl Kernel {
     fn pause(&mut self, operation: OperationIndex) {
         self.lane_mut(operation).paused = true;
         self.recall(|in_flight| in_flight.operation == operation);
+    }
+
+    /// Exactly-once items start in item order: a slice behind the one that comes back unfinished must
+    /// not go before the items that came back.
+    fn recall_overtaking(&mut self, returned: &InFlight) {
+        if let Some(first) = returned.first_left().filter(|_| returned.exactly_once) {
+            self.recall(|behind| {
+                behind.batch == returned.batch && behind.first_left().is_some_and(|i| i > first)
+            });
+        }
     }
 
     fn recall(&mut self, wanted: impl Fn(&InFlight) -> bool) {

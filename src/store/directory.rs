@@ -225,3 +225,145 @@ fn size_of(path: &Path) -> io::Result<u64> {
     }
     Ok(sum)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn assert_foreign(dir: &Path, expected: &str) {
+        let names = |dir: &Path| {
+            let mut names: Vec<_> = fs::read_dir(dir)
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name())
+                .collect();
+            names.sort();
+            names
+        };
+        let before = names(dir);
+        match Directory::lock(dir) {
+            Err(OpenError::NotAStore { found, .. }) => assert_eq!(found, expected),
+            other => panic!("not refused: {other:?}"),
+        }
+        assert_eq!(names(dir), before);
+    }
+
+    #[test]
+    fn a_missing_directory_is_created_with_its_parents() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("a/b/c");
+        let directory = Directory::lock(&dir).unwrap();
+        assert_eq!(directory.path(), dir);
+        assert!(dir.join("LOCK").is_file());
+    }
+
+    #[test]
+    fn a_foreign_directory_is_refused_and_left_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("letter.txt"), "dear").unwrap();
+        assert_foreign(dir.path(), "letter.txt");
+        // Names that we use too prove nothing.
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("store")).unwrap();
+        assert_foreign(dir.path(), "store");
+    }
+
+    #[test]
+    fn the_lock_file_of_another_engine_does_not_make_a_directory_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("LOCK"), "").unwrap();
+        fs::write(dir.path().join("MANIFEST-000004"), "theirs").unwrap();
+        assert_foreign(dir.path(), "MANIFEST-000004");
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("LOCK"), "held by somebody").unwrap();
+        assert_foreign(dir.path(), "LOCK");
+        assert_eq!(
+            fs::read(dir.path().join("LOCK")).unwrap(),
+            b"held by somebody"
+        );
+    }
+
+    #[test]
+    fn a_mount_and_a_store_with_guests_are_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("lost+found")).unwrap();
+        drop(Directory::lock(dir.path()).unwrap());
+        fs::write(dir.path().join("note.txt"), "a guest").unwrap();
+        drop(Directory::lock(dir.path()).unwrap());
+        assert!(dir.path().join("note.txt").exists());
+    }
+
+    #[test]
+    fn a_store_restored_without_its_lock_file_is_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        let sealed = seal::Sealed {
+            sequence: 1,
+            data_bytes: 1,
+            tail_lsn: 0,
+            doubted: false,
+        };
+        seal::Seal::create(&dir.path().join(SEAL), sealed).unwrap();
+        fs::create_dir(dir.path().join(STORE)).unwrap();
+        drop(Directory::lock(dir.path()).unwrap());
+    }
+
+    #[test]
+    fn a_directory_is_free_again_when_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        for _ in 0..20 {
+            let _held = Directory::lock(dir.path()).unwrap();
+        }
+    }
+
+    /// The other process of [`another_process_is_refused_and_told_who_holds_it`].
+    #[test]
+    fn child_that_is_refused() {
+        let Ok(dir) = std::env::var("BATCHWRIGHT_TEST_DIR") else {
+            return;
+        };
+        let holder = std::env::var("BATCHWRIGHT_TEST_HOLDER")
+            .unwrap()
+            .parse()
+            .unwrap();
+        match Directory::lock(Path::new(&dir)) {
+            Err(OpenError::Locked { pid, .. }) => assert_eq!(pid, Some(holder)),
+            other => panic!("not locked: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn another_process_is_refused_and_told_who_holds_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let _held = Directory::lock(dir.path()).unwrap();
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "store::directory::tests::child_that_is_refused"])
+            .env("BATCHWRIGHT_TEST_DIR", dir.path())
+            .env("BATCHWRIGHT_TEST_HOLDER", std::process::id().to_string())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let ran = String::from_utf8_lossy(&output.stdout).contains("1 passed");
+        assert!(ran, "{output:?}");
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_the_directory_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, "mine").unwrap();
+        assert!(matches!(Directory::lock(&path), Err(OpenError::Io { .. })));
+        assert_eq!(fs::read(&path).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn size_on_disk_counts_our_files_and_not_those_of_guests() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = Directory::lock(dir.path()).unwrap();
+        let before = directory.size_on_disk().unwrap();
+        fs::create_dir_all(directory.store().join("blobs")).unwrap();
+        fs::write(directory.store().join("db"), [0; 1_000]).unwrap();
+        fs::write(directory.marks(), [0; 10]).unwrap();
+        fs::write(dir.path().join("guest"), [0; 500]).unwrap();
+        assert_eq!(directory.size_on_disk().unwrap() - before, 1_010);
+    }
+}

@@ -262,3 +262,89 @@ impl Drop for MemoryStore {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(disk: &MemoryDisk) -> Result<MemoryStore, OpenError> {
+        MemoryStore::open(disk, || put(b"initial"))
+    }
+
+    fn put(key: &[u8]) -> Writes {
+        let mut writes = Writes::default();
+        writes.put(key.to_vec(), b"1".as_slice());
+        writes
+    }
+
+    fn has(store: &MemoryStore, key: &[u8]) -> bool {
+        store.get(key).unwrap().is_some()
+    }
+
+    #[test]
+    fn only_the_first_opening_creates() {
+        let disk = MemoryDisk::default();
+        let store = open(&disk).unwrap();
+        assert!(store.created() && store.sealed_sequence() == 0 && has(&store, b"initial"));
+        store.commit(2, Writes::default()).unwrap();
+        drop(store);
+        let store = open(&disk).unwrap();
+        assert!(!store.created() && store.sealed_sequence() == 2 && has(&store, b"initial"));
+        assert_eq!(disk.commits(), 2);
+    }
+
+    #[test]
+    fn a_second_open_is_locked_until_the_first_is_dropped() {
+        let disk = MemoryDisk::default();
+        let store = open(&disk).unwrap();
+        assert!(matches!(open(&disk), Err(OpenError::Locked { .. })));
+        drop(store);
+        assert!(open(&disk).is_ok());
+    }
+
+    #[test]
+    fn a_power_cut_ends_a_store_and_leaves_what_was_committed() {
+        let disk = MemoryDisk::default();
+        let dead = open(&disk).unwrap();
+        dead.commit(2, put(b"before")).unwrap();
+        disk.cut_power();
+        assert!(dead.commit(3, put(b"after")).is_err());
+        assert!(dead.get(b"before").is_err());
+        let store = open(&disk).unwrap();
+        assert!(dead.commit(4, put(b"after")).is_err());
+        // The dead one does not take the lock of the living with it.
+        drop(dead);
+        assert!(matches!(open(&disk), Err(OpenError::Locked { .. })));
+        assert!(has(&store, b"before") && !has(&store, b"after"));
+    }
+
+    #[test]
+    fn a_held_commit_is_not_visible_and_is_done_when_released() {
+        let disk = MemoryDisk::default();
+        let store = open(&disk).unwrap();
+        let held = disk.hold_commits();
+        std::thread::scope(|scope| {
+            let commit = scope.spawn(|| store.commit(2, put(b"a")));
+            assert!(held.wait_for_commit());
+            assert!(!has(&store, b"a"));
+            drop(held);
+            commit.join().unwrap().unwrap();
+        });
+        assert!(has(&store, b"a"));
+    }
+
+    #[test]
+    fn a_power_cut_ends_a_held_commit_undone() {
+        let disk = MemoryDisk::default();
+        let store = open(&disk).unwrap();
+        let held = disk.hold_commits();
+        std::thread::scope(|scope| {
+            let commit = scope.spawn(|| store.commit(2, put(b"a")));
+            assert!(held.wait_for_commit());
+            disk.cut_power();
+            assert!(commit.join().unwrap().is_err());
+        });
+        drop(held);
+        assert!(!has(&open(&disk).unwrap(), b"a"));
+    }
+}

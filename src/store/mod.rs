@@ -14,12 +14,15 @@ pub(crate) mod memory;
 pub(crate) mod record;
 pub(crate) mod rows;
 mod seal;
+mod sled_engine;
 mod sled_files;
 mod sled_store;
 pub(crate) mod vault;
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod sled_damage;
 
 pub(crate) use directory::Directory;
 pub(crate) use sled_store::{Opened, SledStore};
@@ -117,4 +120,32 @@ pub(crate) trait Store: Send + Sync + 'static {
 
     /// Bytes that the store takes on disk.
     fn size_on_disk(&self) -> Result<u64, StoreError>;
+}
+
+/// Decodes `bytes` as every kind of record, framed and bare. For fuzzing.
+#[cfg(feature = "testing")]
+pub(crate) fn decode_any(bytes: &[u8]) {
+    use codec::{decode, decode_part};
+    let batch = crate::kernel::BatchId(1);
+    let segment_key = keys::segment(batch, 0);
+    let mut framed = codec::Unsealed::with_capacity(bytes.len());
+    framed.append_encoded(bytes);
+    // The frame's checksum would keep the fuzzer out of everything behind it.
+    let framed = framed.seal(&segment_key);
+    for value in [&framed, &Value::from(bytes)] {
+        let _ = decode::<record::Meta>(&segment_key, value);
+        let _ = decode::<record::Header>(&segment_key, value);
+        let _ = decode::<record::Summary>(&segment_key, value);
+        let _ = decode::<record::Unfinished>(&segment_key, value);
+        let _ = decode::<record::UsedKey>(&segment_key, value);
+        let _ = decode::<Vec<u64>>(&segment_key, value);
+        if let Ok(segment) = journal::Segment::open(batch, &segment_key, value) {
+            segment.for_each(drop);
+        }
+        let rows = [(segment_key.clone(), value.clone())];
+        let _ = journal::compact(batch, &rows);
+    }
+    let _ = decode_part::<&str>(bytes);
+    let _ = keys::name(bytes);
+    let _ = keys::table_of(bytes);
 }

@@ -18,8 +18,8 @@ use crate::platform::{read_at, write_at};
 /// What a slot begins with; the last byte is the version of its layout.
 const MAGIC: [u8; 8] = *b"bwseal\0\x01";
 
-/// Magic, four numbers, checksum: eight bytes each, numbers little-endian.
-const SLOT_BYTES: usize = 48;
+/// Magic, five numbers, checksum: eight bytes each, numbers little-endian.
+const SLOT_BYTES: usize = 56;
 
 /// Slots do not share a page, so no torn page takes both.
 const SLOT_OFFSETS: [u64; 2] = [0, 4096];
@@ -33,6 +33,8 @@ pub(super) struct Sealed {
     pub(super) data_bytes: u64,
     /// Which segment the data file ended with, see `sled_files`.
     pub(super) tail_lsn: u64,
+    /// The file was found shorter than sealed, and no commit has followed since.
+    pub(super) doubted: bool,
 }
 
 /// What there is of a seal.
@@ -105,6 +107,17 @@ impl Seal {
         self.latest = sealed;
         Ok(())
     }
+
+    /// Makes what was written durable, which it need not be otherwise.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    /// Makes every later write fail, as a broken disk would.
+    #[cfg(test)]
+    pub(super) fn make_read_only(&mut self, path: &Path) {
+        self.file = File::open(path).expect("the seal exists");
+    }
 }
 
 /// Whether a file begins as our seals do, damaged or not.
@@ -125,11 +138,13 @@ fn slot_offset(generation: u64) -> u64 {
 fn write_slot(file: &File, generation: u64, sealed: Sealed) -> io::Result<()> {
     let mut bytes = Vec::with_capacity(SLOT_BYTES);
     bytes.extend_from_slice(&MAGIC);
+    let doubted = u64::from(sealed.doubted);
     for number in [
         generation,
         sealed.sequence,
         sealed.data_bytes,
         sealed.tail_lsn,
+        doubted,
     ] {
         bytes.extend_from_slice(&number.to_le_bytes());
     }
@@ -163,6 +178,7 @@ fn read_slot(file: &File, slot: usize) -> io::Result<Option<(u64, Sealed)>> {
         sequence: number(2),
         data_bytes: number(3),
         tail_lsn: number(4),
+        doubted: number(5) != 0,
     };
     Ok(Some((generation, sealed)))
 }
@@ -176,6 +192,7 @@ mod tests {
             sequence,
             data_bytes: sequence * 100,
             tail_lsn: 0,
+            doubted: sequence % 2 == 1,
         }
     }
 

@@ -157,7 +157,7 @@ fn could_be_given_back(data: &File, length: u64, sealed_tail_lsn: u64) -> io::Re
     for index in 0..whole_segments {
         newest = newest.max(segment_lsn(data, index)?);
     }
-    if length % SEGMENT_BYTES != 0 {
+    if !length.is_multiple_of(SEGMENT_BYTES) {
         // A part of a segment: it must have been begun after the seal, and must be the one that is
         // being filled, or its predecessor while both are being written.
         if let Some(last) = segment_lsn(data, whole_segments)? {
@@ -183,7 +183,7 @@ fn segment_lsn(data: &File, index: u64) -> io::Result<Option<u64>> {
     word.copy_from_slice(&header[4..]);
     // sled stores it with these bits flipped, so that zeroes are no LSN.
     let lsn = u64::from_le_bytes(word) ^ (i64::MAX as u64);
-    Ok((lsn % SEGMENT_BYTES == 0).then_some(lsn))
+    Ok(lsn.is_multiple_of(SEGMENT_BYTES).then_some(lsn))
 }
 
 fn is_empty_or_absent(directory: &Path) -> io::Result<bool> {
@@ -191,5 +191,111 @@ fn is_empty_or_absent(directory: &Path) -> io::Result<bool> {
         Ok(mut entries) => Ok(entries.next().is_none()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: u64 = SEGMENT_BYTES;
+
+    /// A sparse data file of `length` bytes whose segments have these numbers, in units of a segment.
+    fn data(lsns: &[Option<u64>], length: u64) -> File {
+        let file = tempfile::tempfile().unwrap();
+        for (index, lsn) in (0..).zip(lsns) {
+            if let Some(lsn) = lsn {
+                let word = (lsn * S) ^ (i64::MAX as u64);
+                platform::write_at(&file, &word.to_le_bytes(), index * S + 4).unwrap();
+            }
+        }
+        file.set_len(length).unwrap();
+        file
+    }
+
+    /// The file had `before`, was sealed at its full length, was cut to `length` and then got `after`.
+    fn could_be(before: &[u64], after: &[Option<u64>], length: u64) -> bool {
+        let before: Vec<_> = before.iter().copied().map(Some).collect();
+        let full = before.len() as u64 * S;
+        let tail = tail_lsn(&data(&before, full), full);
+        could_be_given_back(&data(after, length), length, tail).unwrap()
+    }
+
+    #[test]
+    fn sled_reads_the_same_segment_headers() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = sled::Config::new()
+            .path(dir.path())
+            .segment_size(S as usize)
+            .flush_every_ms(None);
+        let db = config.open().unwrap();
+        for row in 0..400_u16 {
+            db.insert(row.to_be_bytes(), vec![1; 60_000]).unwrap();
+        }
+        db.flush().unwrap();
+        let file = File::open(data_file(dir.path())).unwrap();
+        let segments = file.metadata().unwrap().len() / S;
+        assert!(segments >= 3);
+        // In which order they are used is sled's business.
+        let mut lsns: Vec<_> = (0..segments)
+            .map(|index| segment_lsn(&file, index).unwrap().unwrap())
+            .collect();
+        assert_eq!(tail_lsn(&file, segments * S), lsns[lsns.len() - 1]);
+        assert_eq!(tail_lsn(&file, S + 1), lsns[1]);
+        lsns.sort_unstable();
+        lsns.dedup();
+        assert_eq!(lsns.len() as u64, segments);
+        assert!(lsns[lsns.len() - 1] >= (segments - 1) * S);
+        assert!(lsns[lsns.len() - 1] < 100 * S);
+    }
+
+    #[test]
+    fn whole_segments_given_back_after_newer_ones_were_written_are_explained() {
+        // The last two were written again into the first, which was free.
+        assert!(could_be(&[0, 1, 2, 3], &[Some(4), Some(1)], 2 * S));
+        assert!(could_be(&[5, 1, 2, 3], &[Some(5), Some(1)], 2 * S));
+    }
+
+    #[test]
+    fn a_segment_begun_after_giving_back_is_explained() {
+        assert!(could_be(
+            &[0, 1, 2, 3],
+            &[Some(4), Some(1), Some(5)],
+            2 * S + 100
+        ));
+        // Its predecessor may still be on its way to the disk.
+        assert!(could_be(
+            &[0, 1, 2, 3],
+            &[Some(6), Some(1), Some(5)],
+            2 * S + 100
+        ));
+        // So may its own beginning.
+        assert!(could_be(
+            &[0, 1, 2, 3],
+            &[Some(4), Some(1), None],
+            2 * S + 100
+        ));
+    }
+
+    #[test]
+    fn a_cut_through_a_segment_is_not_explained() {
+        for length in [1, 19, S / 2, S + 1, 2 * S + 4096, 4 * S - 1] {
+            let whole = [Some(0), Some(1), Some(2), Some(3)];
+            let left = &whole[..length.div_ceil(S) as usize];
+            assert!(!could_be(&[0, 1, 2, 3], left, length), "{length}");
+        }
+        assert!(!could_be(
+            &[9, 6, 7, 5],
+            &[Some(9), Some(6), Some(7)],
+            2 * S + 4096
+        ));
+    }
+
+    #[test]
+    fn a_cut_between_segments_that_takes_the_newest_is_not_explained() {
+        for segments in 0..4 {
+            let left: Vec<_> = (0..segments).map(Some).collect();
+            assert!(!could_be(&[0, 1, 2, 3], &left, segments * S), "{segments}");
+        }
     }
 }

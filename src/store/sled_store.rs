@@ -14,22 +14,17 @@
 //! watches over commits must then leak the store (`std::mem::forget` of an `Arc` of it) instead of
 //! dropping it; the directory stays locked until the process ends.
 
-use std::any::Any;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::directory::{Directory, io_error};
 use super::seal::{Found, Seal, Sealed};
-use super::sled_files::{self, Length, SEGMENT_BYTES};
+use super::sled_engine::{Engine, SledScan, failure, guarded, open_data_file};
+use super::sled_files::{self, Length};
 use super::{Scan, Store, StoreError, Value, Writes};
 use crate::error::OpenError;
 use crate::platform;
-
-/// sled gives deleted space back only on the thread that this interval drives.
-const FLUSH_EVERY_MS: u64 = 500;
 
 /// A store on disk.
 #[derive(Debug)]
@@ -51,7 +46,8 @@ pub(crate) struct Opened {
     /// The store was created just now, with the initial rows.
     pub(crate) created: bool,
     /// The data file is shorter than sealed. sled may have given space back just before the process
-    /// died, or somebody has cut the file at such a place: recount all rows before trusting it.
+    /// died, or somebody has cut the file at such a place: recount all rows before the first commit.
+    /// Until then every opening says so again.
     pub(crate) shrunk: bool,
 }
 
@@ -69,11 +65,15 @@ impl SledStore {
         if created {
             create(&directory, cache_bytes, initial())?;
         }
-        let seal = read_seal(&directory)?;
+        let mut seal = read_seal(&directory)?;
         let length = sled_files::check(&directory, seal.latest())?;
         // Before the first change: is the last user of these files really gone?
         let data = open_data_file(&directory.store(), &directory)?;
         sled_files::remove_leftovers(&directory)?;
+        if length == Length::Shrunk {
+            doubt(&mut seal, &directory)?;
+        }
+        let shrunk = seal.latest().doubted;
         let engine = Engine::start(&directory.store(), data, cache_bytes, &directory)?;
         let store = Self {
             engine,
@@ -85,7 +85,7 @@ impl SledStore {
         Ok(Opened {
             store,
             created,
-            shrunk: length == Length::Shrunk,
+            shrunk,
         })
     }
 
@@ -141,7 +141,7 @@ impl Store for SledStore {
             .db()
             .and_then(|db| guarded("scanning", || Ok(db.range(from..to))));
         match rows {
-            Ok(rows) => Box::new(Rows(Some(rows))),
+            Ok(rows) => Box::new(SledScan(Some(rows))),
             Err(error) => Box::new(std::iter::once(Err(error))),
         }
     }
@@ -175,128 +175,13 @@ impl Drop for SledStore {
         }
         // Closing may have cut the data file. Without this the next open would have to recount.
         let seal = self.seal.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Ok(sealed) = self.engine.sealed(seal.latest().sequence) {
+        let Sealed {
+            sequence, doubted, ..
+        } = seal.latest();
+        if !doubted && let Ok(sealed) = self.engine.sealed(sequence) {
             let _ = seal.write(sealed);
         }
     }
-}
-
-/// sled with our own descriptor on its data file. Dropping it closes sled and waits until it is closed.
-#[derive(Debug)]
-struct Engine {
-    /// None only while closing.
-    db: Option<sled::Db>,
-    data: File,
-}
-
-impl Engine {
-    /// Runs sled on the files in `store`. From here on it may have changed them, even if this fails.
-    fn start(
-        store: &Path,
-        data: File,
-        cache_bytes: u64,
-        directory: &Directory,
-    ) -> Result<Self, OpenError> {
-        let config = sled::Config::new()
-            .path(store)
-            .segment_size(SEGMENT_BYTES as usize)
-            .mode(sled::Mode::LowSpace)
-            .flush_every_ms(Some(FLUSH_EVERY_MS))
-            .cache_capacity(cache_bytes)
-            .use_compression(false);
-        let what = match catch_unwind(AssertUnwindSafe(|| config.open())) {
-            Ok(Ok(db)) => return Ok(Self { db: Some(db), data }),
-            Ok(Err(error)) => {
-                wait_until_closed(&data);
-                match error {
-                    sled::Error::Io(source) if !is_damage(source.kind()) => {
-                        return Err(io_error("running the storage engine on", store)(source));
-                    }
-                    error => error.to_string(),
-                }
-            }
-            // It may have leaked its descriptor: no waiting.
-            Err(panic) => format!("the storage engine panicked: {}", panic_text(&*panic)),
-        };
-        Err(OpenError::Damaged {
-            dir: directory.path().to_owned(),
-            what,
-            touched: true,
-        })
-    }
-
-    fn db(&self) -> Result<&sled::Db, StoreError> {
-        self.db
-            .as_ref()
-            .ok_or_else(|| StoreError("the store is closed".to_owned()))
-    }
-
-    /// What to seal for `sequence` when all of it is durable.
-    fn sealed(&self, sequence: u64) -> io::Result<Sealed> {
-        let data_bytes = self.data.metadata()?.len();
-        let tail_lsn = sled_files::tail_lsn(&self.data, data_bytes);
-        Ok(Sealed {
-            sequence,
-            data_bytes,
-            tail_lsn,
-        })
-    }
-
-    /// Closes sled. False if that went wrong.
-    fn close(&mut self) -> bool {
-        let Some(db) = self.db.take() else {
-            return true;
-        };
-        // sled panics when its last sync fails.
-        let closed = catch_unwind(AssertUnwindSafe(|| drop(db))).is_ok();
-        if closed {
-            wait_until_closed(&self.data);
-        }
-        closed
-    }
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        self.close();
-    }
-}
-
-/// Waits until sled has given up its data file.
-///
-/// sled's I/O threads belong to the process, not to a database. A thread that has just written a
-/// buffer wakes whoever waits for it first and lets go of the file afterwards, and files are cut there
-/// too: so the file outlives the database by a moment, and with it the lock that sled takes on it,
-/// which makes the next open fail. The lock goes with the last of sled's handles, so waiting for it is
-/// waiting for exactly that.
-fn wait_until_closed(data: &File) {
-    if data.lock().is_ok() {
-        let _ = data.unlock();
-    }
-}
-
-/// Our descriptor on the data file, while nobody else uses it.
-fn open_data_file(store: &Path, directory: &Directory) -> Result<File, OpenError> {
-    let path = sled_files::data_file(store);
-    let data = OpenOptions::new()
-        .create(store == directory.store_new())
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .open(&path)
-        .map_err(io_error("opening", &path))?;
-    match data.try_lock() {
-        Ok(()) => data.unlock().map_err(io_error("unlocking", &path))?,
-        // We hold LOCK, so it is a store that was leaked by this process, or a copy of the tools.
-        Err(TryLockError::WouldBlock) => {
-            return Err(OpenError::Locked {
-                dir: directory.path().to_owned(),
-                pid: None,
-            });
-        }
-        Err(TryLockError::Error(source)) => return Err(io_error("locking", &path)(source)),
-    }
-    Ok(data)
 }
 
 /// Whether a complete store is here; false if there is none and none was ever acknowledged anything.
@@ -341,6 +226,18 @@ fn read_seal(directory: &Directory) -> Result<Seal, OpenError> {
             format!("both slots of {} are unreadable", path.display()),
         )),
     }
+}
+
+/// Notes that the rows have to be recounted. The engine is about to run and may lengthen the file, so
+/// its length would not say it a second time.
+fn doubt(seal: &mut Seal, directory: &Directory) -> Result<(), OpenError> {
+    let doubted = Sealed {
+        doubted: true,
+        ..seal.latest()
+    };
+    seal.write(doubted)
+        .and_then(|()| seal.sync())
+        .map_err(io_error("writing", &directory.seal()))
 }
 
 fn untouched(directory: &Directory, what: String) -> OpenError {
@@ -403,82 +300,41 @@ fn not_created(directory: &Directory, error: StoreError) -> OpenError {
     io_error("creating the store in", directory.path())(io::Error::other(error))
 }
 
-/// A scan of sled that survives its panics, which end it.
-struct Rows(Option<sled::Iter>);
-
-impl Rows {
-    fn step(
-        &mut self,
-        step: impl FnOnce(&mut sled::Iter) -> Option<sled::Result<(sled::IVec, sled::IVec)>>,
-    ) -> Option<Result<(Value, Value), StoreError>> {
-        let rows = self.0.as_mut()?;
-        let row = guarded("scanning", || step(rows).transpose()).transpose()?;
-        if row.is_err() {
-            self.0 = None;
-        }
-        Some(row.map(|(key, value)| (Value(key), Value(value))))
-    }
-}
-
-impl Iterator for Rows {
-    type Item = Result<(Value, Value), StoreError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.step(sled::Iter::next)
-    }
-}
-
-impl DoubleEndedIterator for Rows {
-    fn next_back(&mut self) -> Option<Self::Item> {
-        self.step(sled::Iter::next_back)
-    }
-}
-
-/// Calls sled, and takes its panics for errors: it has several ways to find the same damage.
-fn guarded<T>(
-    doing: &'static str,
-    call: impl FnOnce() -> sled::Result<T>,
-) -> Result<T, StoreError> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(Ok(done)) => Ok(done),
-        Ok(Err(error)) => Err(failure(doing, &error)),
-        Err(panic) => Err(failure(
-            doing,
-            &format!("it panicked: {}", panic_text(&*panic)),
-        )),
-    }
-}
-
-fn failure(doing: &'static str, error: &dyn std::fmt::Display) -> StoreError {
-    StoreError(format!("the store failed while {doing}: {error}"))
-}
-
-/// What sled's reads of a damaged file end with; any other error is the file system's.
-fn is_damage(kind: io::ErrorKind) -> bool {
-    matches!(
-        kind,
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData
-    )
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("no message")
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
+pub(super) mod tests {
+    use std::path::Path;
 
-    fn open(path: &Path) -> Result<Opened, OpenError> {
-        SledStore::open(Directory::lock(path)?, 16 << 20, || {
-            let mut writes = Writes::default();
-            writes.put(b"meta".to_vec(), b"initial".as_slice());
-            writes
-        })
+    use super::*;
+    use crate::limits::VALUE_BYTES;
+
+    pub(in crate::store) fn open(path: &Path) -> Result<Opened, OpenError> {
+        SledStore::open(Directory::lock(path)?, 16 << 20, || put(b"initial", b"row"))
+    }
+
+    pub(in crate::store) fn put(key: &[u8], value: &[u8]) -> Writes {
+        let mut writes = Writes::default();
+        writes.put(key.to_vec(), value);
+        writes
+    }
+
+    /// A store with some commits, closed. The last commit's sequence is 9.
+    pub(in crate::store) fn written() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path()).unwrap().store;
+        for sequence in 2..10 {
+            store
+                .commit(sequence, put(&[sequence as u8], &[sequence as u8; 20_000]))
+                .unwrap();
+        }
+        dir
+    }
+
+    pub(in crate::store) fn assert_whole(store: &SledStore) {
+        assert_eq!(&*store.get(b"initial").unwrap().unwrap(), b"row");
+        for sequence in 2..10 {
+            let value = store.get(&[sequence]).unwrap().unwrap();
+            assert_eq!(&*value, [sequence; 20_000]);
+        }
     }
 
     #[test]
@@ -487,9 +343,162 @@ mod tests {
         for sequence in 2..52 {
             let opened = open(dir.path()).unwrap();
             assert_eq!(opened.created, sequence == 2);
-            let mut writes = Writes::default();
-            writes.put(vec![sequence as u8], vec![7; 60_000]);
-            opened.store.commit(sequence, writes).unwrap();
+            opened
+                .store
+                .commit(sequence, put(b"a", &[7; 60_000]))
+                .unwrap();
         }
+    }
+
+    #[test]
+    fn a_closed_store_opens_whole_and_at_its_last_sequence() {
+        let dir = written();
+        for _ in 0..2 {
+            let opened = open(dir.path()).unwrap();
+            assert!(!opened.created && !opened.shrunk);
+            assert_eq!(opened.store.sealed_sequence(), 9);
+            assert_whole(&opened.store);
+        }
+    }
+
+    #[test]
+    fn a_second_open_is_locked_and_names_the_holder() {
+        let dir = written();
+        let store = open(dir.path()).unwrap().store;
+        match open(dir.path()) {
+            Err(OpenError::Locked { pid, .. }) => assert_eq!(pid, Some(std::process::id())),
+            other => panic!("not locked: {other:?}"),
+        }
+        store.commit(10, put(b"a", b"1")).unwrap();
+    }
+
+    #[test]
+    fn a_store_that_was_created_and_never_written_opens() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(open(dir.path()).unwrap().created);
+        let opened = open(dir.path()).unwrap();
+        assert!(!opened.created);
+        assert_eq!(&*opened.store.get(b"initial").unwrap().unwrap(), b"row");
+    }
+
+    /// As after a power cut, which leaves an older seal, when sled has given space back since.
+    #[test]
+    fn space_that_sled_gave_back_is_not_taken_for_damage_but_reported() {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, seal) = (dir.path().join("store/db"), dir.path().join("seal"));
+        let store = open(dir.path()).unwrap().store;
+        let mut longest = (0, Vec::new());
+        // SledScan are written and removed until the file has become shorter.
+        let mut sequence = 1;
+        let shrunk = (0..10_000_u32).any(|round| {
+            let mut writes = Writes::default();
+            for row in 0..40_u8 {
+                let key = [&round.to_be_bytes()[..], &[row]].concat();
+                writes.put(key, vec![row; 30_000]);
+                if let Some(old) = round.checked_sub(40) {
+                    writes.remove([&old.to_be_bytes()[..], &[row]].concat());
+                }
+            }
+            sequence += 1;
+            store.commit(sequence, writes).unwrap();
+            let length = fs::metadata(&data).unwrap().len();
+            if length >= longest.0 {
+                longest = (length, fs::read(&seal).unwrap());
+            }
+            length < longest.0
+        });
+        assert!(shrunk, "sled has given no space back");
+        drop(store);
+        fs::write(&seal, &longest.1).unwrap();
+
+        // It goes on being reported until somebody trusts the rows enough to commit.
+        for _ in 0..3 {
+            assert!(open(dir.path()).unwrap().shrunk);
+        }
+        let opened = open(dir.path()).unwrap();
+        opened.store.commit(sequence + 1, put(b"a", b"1")).unwrap();
+        drop(opened);
+        assert!(!open(dir.path()).unwrap().shrunk);
+    }
+
+    #[test]
+    fn after_a_failed_commit_no_other_is_taken() {
+        let dir = written();
+        let store = open(dir.path()).unwrap().store;
+        // A read-only seal stands for any step that fails.
+        let path = dir.path().join("seal");
+        let Ok(Found::Valid(mut seal)) = Seal::open(&path) else {
+            panic!("it is valid")
+        };
+        seal.make_read_only(&path);
+        *store.seal.lock().unwrap() = seal;
+        assert!(store.commit(10, put(b"a", b"1")).is_err());
+        let Ok(Found::Valid(seal)) = Seal::open(&path) else {
+            panic!("it is valid")
+        };
+        *store.seal.lock().unwrap() = seal;
+        let error = store.commit(11, put(b"b", b"1")).unwrap_err();
+        assert!(error.0.contains("failed before"), "{error}");
+        assert_eq!(store.get(b"b").unwrap(), None);
+        drop(store);
+        let store = open(dir.path()).unwrap().store;
+        assert_eq!(store.sealed_sequence(), 9);
+        assert_whole(&store);
+        store.commit(12, put(b"b", b"1")).unwrap();
+    }
+
+    #[test]
+    fn largest_values_and_overwrites_make_no_side_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path()).unwrap().store;
+        for sequence in 2..60 {
+            let mut writes = Writes::default();
+            for row in 0..20_u8 {
+                let row = row.wrapping_mul(sequence as u8) % 90;
+                writes.put(
+                    vec![b'k', row],
+                    vec![row; VALUE_BYTES - usize::from(row % 3)],
+                );
+            }
+            store.commit(sequence, writes).unwrap();
+            let side_files = fs::read_dir(dir.path().join("store/blobs"))
+                .unwrap()
+                .count();
+            assert_eq!(side_files, 0, "after commit {sequence}");
+        }
+    }
+
+    /// The other process of [`acknowledged_commits_survive_the_death_of_the_process`].
+    #[test]
+    fn child_that_commits_and_dies() {
+        let Ok(dir) = std::env::var("BATCHWRIGHT_TEST_DIR") else {
+            return;
+        };
+        let store = open(Path::new(&dir)).unwrap().store;
+        for sequence in 2..10 {
+            store
+                .commit(sequence, put(&[sequence as u8], &[sequence as u8; 20_000]))
+                .unwrap();
+        }
+        std::process::abort();
+    }
+
+    #[test]
+    fn acknowledged_commits_survive_the_death_of_the_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "store::sled_store::tests::child_that_commits_and_dies",
+            ])
+            .env("BATCHWRIGHT_TEST_DIR", dir.path())
+            .output()
+            .unwrap()
+            .status;
+        assert!(!status.success());
+        let opened = open(dir.path()).unwrap();
+        assert!(!opened.created && !opened.shrunk);
+        assert_eq!(opened.store.sealed_sequence(), 9);
+        assert_whole(&opened.store);
     }
 }

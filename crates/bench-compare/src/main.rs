@@ -3,6 +3,7 @@
 //! Interleaved, because a machine's speed drifts: engines that ran minutes apart were not measured on the same
 //! machine. Compare numbers of one run only.
 
+mod batchwright_engine;
 mod engine;
 mod raw_append;
 mod sqlite_table;
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::batchwright_engine::Batchwright;
 use crate::engine::{Engine, RoundError};
 use crate::raw_append::RawAppend;
 use crate::sqlite_table::SqliteTable;
@@ -66,7 +68,12 @@ fn compare(arguments: &Arguments) -> Result<(), RoundError> {
         submitters: usize::from(arguments.submitters),
     };
     // The baseline comes first: the table shows every other engine as a multiple of it.
-    let engines: [&dyn Engine; 3] = [&SqliteTable::PLAIN, &SqliteTable::TUNED, &RawAppend];
+    let engines: [&dyn Engine; 4] = [
+        &SqliteTable::PLAIN,
+        &SqliteTable::TUNED,
+        &Batchwright,
+        &RawAppend,
+    ];
     store_directory::prepare(&arguments.dir)?;
 
     let mut out = stdout().lock();
