@@ -42,15 +42,16 @@ pub(crate) fn import<O: Operation>(
     };
     let (operation, _) = queue.operation::<O>().map_err(|error| refused(0, error))?;
     let limits = queue.limits();
+    let mut json = Vec::new();
     for (index, item) in (0..).zip(items) {
-        match submission::encode(operation, &item) {
-            Ok(item) => {
+        match submission::encode(operation, &item, &mut json) {
+            Ok(Encoded { json, key: order }) => {
                 // Where chunks end depends on the items alone: the same import has the same chunks.
-                if chunk.bytes + item.bytes() > limits.batch_bytes && chunk.len() > 0 {
+                if chunk.bytes + json.len() > limits.batch_bytes && chunk.len() > 0 {
                     chunk.submit(queue, key, &mut import)?;
                 }
-                chunk.bytes += item.bytes();
-                chunk.items.push(item);
+                chunk.bytes += json.len();
+                chunk.items.push((json.to_owned(), order));
             }
             Err(failure) => chunk.invalid.push(InvalidItem { index, failure }),
         }
@@ -66,7 +67,8 @@ pub(crate) fn import<O: Operation>(
 
 #[derive(Default)]
 struct Chunk {
-    items: Vec<Encoded>,
+    /// JSON and the hash of the ordering key.
+    items: Vec<(String, u64)>,
     invalid: Vec<InvalidItem>,
     bytes: usize,
 }
@@ -112,8 +114,8 @@ impl Chunk {
             let seen = queue.room_seen();
             let (_, operation) = queue.operation::<O>()?;
             let mut packer = Packer::new(&options, O::NAME);
-            for item in &self.items {
-                packer.push(item);
+            for (json, key) in &self.items {
+                packer.push(Encoded { json, key: *key });
             }
             match queue.send(packer.finish(operation, None)) {
                 Err(SubmitError::Full { .. }) => queue.wait_for_room(seen),

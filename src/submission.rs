@@ -63,37 +63,37 @@ impl SubmitOptions {
 }
 
 /// An item on its way into a batch.
-pub(crate) struct Encoded {
-    json: String,
+pub(crate) struct Encoded<'a> {
+    pub(crate) json: &'a str,
     /// The hash of its ordering key, 0 for none.
-    key: u64,
+    pub(crate) key: u64,
 }
 
-impl Encoded {
-    pub(crate) fn bytes(&self) -> usize {
-        self.json.len()
-    }
-}
-
-/// Validates and encodes one item.
-pub(crate) fn encode<O: Operation>(operation: &O, item: &O::Item) -> Result<Encoded, Failure> {
+/// Validates one item and encodes it into `json`, whose old content goes.
+pub(crate) fn encode<'a, O: Operation>(
+    operation: &O,
+    item: &O::Item,
+    json: &'a mut Vec<u8>,
+) -> Result<Encoded<'a>, Failure> {
+    let not_json = |text: String| Failure::permanent(InvalidItem::NOT_JSON, text);
+    json.clear();
     // These are the application's: a panic in one of them must not take the submitter down.
-    catch_unwind(AssertUnwindSafe(|| {
+    let key = catch_unwind(AssertUnwindSafe(|| {
         operation.validate(item)?;
-        let json = serde_json::to_string(item)
-            .map_err(|error| Failure::permanent(InvalidItem::NOT_JSON, error.to_string()))?;
+        serde_json::to_writer(&mut *json, item).map_err(|error| not_json(error.to_string()))?;
         let (bytes, limit) = (json.len(), limits::PAYLOAD_BYTES);
         if bytes > limit {
             let text = format!("the item is {bytes} bytes of JSON, the limit is {limit}");
             return Err(Failure::permanent(InvalidItem::TOO_LARGE, text));
         }
-        let key = operation.key(item).map_or(0, |key| hash_key(&key));
-        Ok(Encoded { json, key })
+        Ok(operation.key(item).map_or(0, |key| hash_key(&key)))
     }))
     .unwrap_or_else(|_| {
         let text = "validating or encoding the item panicked";
         Err(Failure::permanent(InvalidItem::PANICKED, text))
-    })
+    })?;
+    let json = std::str::from_utf8(json).map_err(|error| not_json(error.to_string()))?;
+    Ok(Encoded { json, key })
 }
 
 fn hash_key(key: &str) -> u64 {
@@ -112,13 +112,14 @@ pub(crate) fn prepare<O: Operation>(
     options.check()?;
     let mut packer = Packer::new(options, O::NAME);
     let mut invalid = Vec::new();
+    let mut json = Vec::new();
     let limit = limits.items_per_batch;
     for (n, item) in items.into_iter().enumerate() {
         if n == limit {
             return Err(SubmitError::TooManyItems { limit });
         }
-        match encode(operation, &item) {
-            Ok(item) => packer.push(&item),
+        match encode(operation, &item, &mut json) {
+            Ok(item) => packer.push(item),
             Err(failure) => invalid.push(InvalidItem {
                 index: n as u64,
                 failure,
@@ -167,7 +168,7 @@ impl Packer {
         }
     }
 
-    pub(crate) fn push(&mut self, item: &Encoded) {
+    pub(crate) fn push(&mut self, item: Encoded<'_>) {
         const LENGTH_BYTES: usize = 9;
         let bytes = item.json.len() + LENGTH_BYTES;
         let fits = self
@@ -182,14 +183,14 @@ impl Packer {
             self.chunk_starts.push(first);
         }
         if let Some(chunk) = self.chunks.last_mut() {
-            chunk.append_text(&item.json);
+            chunk.append_text(item.json);
         }
         self.keys.push(item.key);
         self.has_keys |= item.key != 0;
         self.total += 1;
         self.bytes += item.json.len();
         if let Some((_, content)) = &mut self.idempotency {
-            content.update(canonical(&item.json));
+            content.update(canonical(item.json));
             content.update(b"\n");
         }
     }

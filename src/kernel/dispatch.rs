@@ -6,6 +6,7 @@ use super::input::{Output, Slice, SliceId, SliceItem};
 use super::lifecycle::Phase;
 use super::schedule::Lane;
 use super::{BatchId, OperationIndex, Timestamp};
+use std::collections::BTreeMap;
 
 impl Kernel {
     pub(super) fn fire_timers(&mut self, now: Timestamp) {
@@ -87,7 +88,6 @@ impl Kernel {
             .max(1);
         let lane = self.lane(operation);
         let mut most = lane.slice_items();
-        let first_leased = self.first_leased(batch);
         let spread = !lane.is_fast() && !lane.spec.exactly_once;
         let Some(member) = self.batches.get_mut(&batch) else {
             return Vec::new();
@@ -96,7 +96,8 @@ impl Kernel {
             // Slow or unknown: a few items must not line up behind one worker while others idle.
             most = most.min(member.state.pending_count().div_ceil(idle)).max(1);
         }
-        let mut taken = Vec::<SliceItem>::new();
+        let mut taken = Vec::new();
+        let mut bound = None;
         while taken.len() < most as usize {
             let index = if member.keys.is_some() {
                 member.startable.first().copied()
@@ -104,10 +105,11 @@ impl Kernel {
                 member.state.items_mut().first_pending()
             };
             let Some(index) = index else { break };
-            let first = taken.first().map(|item| item.index);
-            let overtakes = |(first, leased)| first < leased && leased < index;
-            if first.zip(first_leased).is_some_and(overtakes) {
+            if bound.is_some_and(|bound| bound < index) {
                 break;
+            }
+            if taken.is_empty() {
+                bound = first_leased_after(&self.slices, batch, index);
             }
             member.startable.remove(&index);
             let items = member.state.items_mut();
@@ -116,16 +118,6 @@ impl Kernel {
             taken.push(SliceItem { index, attempt });
         }
         taken
-    }
-
-    /// The first item of a batch in a leased slice. What comes before it is not handed out together
-    /// with what comes after it, or items behind would overtake it.
-    fn first_leased(&self, batch: BatchId) -> Option<u16> {
-        self.slices
-            .values()
-            .filter(|slice| slice.exactly_once && slice.batch == batch)
-            .filter_map(InFlight::first_left)
-            .min()
     }
 
     fn start(
@@ -168,4 +160,20 @@ impl Kernel {
             items,
         }));
     }
+}
+
+/// The first item of a batch after `index` that is in a leased slice. What comes before it and what
+/// comes after it are not handed out together, or the latter could overtake it.
+fn first_leased_after(
+    slices: &BTreeMap<SliceId, InFlight>,
+    batch: BatchId,
+    index: u16,
+) -> Option<u16> {
+    slices
+        .values()
+        .filter(|slice| slice.exactly_once && slice.batch == batch)
+        .flat_map(|slice| slice.left())
+        .map(|item| item.index)
+        .filter(|leased| *leased > index)
+        .min()
 }

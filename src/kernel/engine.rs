@@ -89,9 +89,9 @@ pub(super) struct InFlight {
 }
 
 impl InFlight {
-    /// The first item without a verdict.
-    pub(super) fn first_left(&self) -> Option<u16> {
-        self.items.get(self.ended).map(|item| item.index)
+    /// The items without a verdict, in item order.
+    pub(super) fn left(&self) -> &[SliceItem] {
+        &self.items[self.ended..]
     }
 }
 
@@ -333,7 +333,7 @@ impl Kernel {
         self.end_items(batch, in_flight.operation, ended, verdicts, now);
         if returned {
             self.recall_overtaking(&in_flight);
-            for item in &in_flight.items[in_flight.ended..] {
+            for item in in_flight.left() {
                 self.release(batch, item.index);
             }
             self.lane_mut(in_flight.operation).slices -= 1;
@@ -430,6 +430,7 @@ impl Kernel {
     fn forget(&mut self, batch: BatchId, member: &Member) {
         let lane = &mut self.lanes[member.operation.0];
         lane.set_ready(member.turn, batch, false);
+        lane.order.withdraw(member.position);
         if let Some(items) = member.state.items() {
             for (index, due) in items.waiting() {
                 self.timers.remove(&(due, batch, index));
@@ -450,9 +451,10 @@ impl Kernel {
     /// Exactly-once items start in item order: a slice behind the one that comes back unfinished must
     /// not go before the items that came back.
     fn recall_overtaking(&mut self, returned: &InFlight) {
-        if let Some(first) = returned.first_left().filter(|_| returned.exactly_once) {
+        if let Some(first) = returned.left().first().filter(|_| returned.exactly_once) {
             self.recall(|behind| {
-                behind.batch == returned.batch && behind.first_left().is_some_and(|i| i > first)
+                let last = behind.left().last();
+                behind.batch == returned.batch && last.is_some_and(|last| last.index > first.index)
             });
         }
     }

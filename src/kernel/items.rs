@@ -2,7 +2,7 @@
 
 use super::Timestamp;
 use super::bits::Bits;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Items {
@@ -17,8 +17,10 @@ pub(crate) struct Items {
     waiting: BTreeMap<u16, Timestamp>,
     /// Attempts made by items that are not settled and have made one.
     attempts: BTreeMap<u16, u32>,
-    /// No item below this one is pending.
+    /// Items below this one are pending only if they are in `again`.
     next: u32,
+    /// Items that were handed out or waited, and are pending again.
+    again: BTreeSet<u16>,
 }
 
 impl Items {
@@ -32,6 +34,7 @@ impl Items {
             waiting: BTreeMap::new(),
             attempts: BTreeMap::new(),
             next: 0,
+            again: BTreeSet::new(),
         }
     }
 
@@ -79,6 +82,9 @@ impl Items {
 
     /// The pending item with the lowest number.
     pub(crate) fn first_pending(&mut self) -> Option<u16> {
+        if let Some(index) = self.again.first() {
+            return Some(*index);
+        }
         while self.next < self.total {
             let index = u16::try_from(self.next).ok()?;
             if self.is_pending(index) {
@@ -91,6 +97,7 @@ impl Items {
 
     /// Marks a pending item as being in a slice.
     pub(crate) fn take(&mut self, index: u16) {
+        self.again.remove(&index);
         if self.taken.insert(index) {
             self.taken_count += 1;
         }
@@ -100,7 +107,7 @@ impl Items {
     pub(crate) fn release(&mut self, index: u16) {
         if self.taken.remove(index) {
             self.taken_count -= 1;
-            self.next = self.next.min(u32::from(index));
+            self.note_pending(index);
         }
     }
 
@@ -110,6 +117,7 @@ impl Items {
             return false;
         }
         self.settled_count += 1;
+        self.again.remove(&index);
         self.waiting.remove(&index);
         self.attempts.remove(&index);
         true
@@ -120,6 +128,7 @@ impl Items {
         if u32::from(index) >= self.total || self.is_settled(index) {
             return false;
         }
+        self.again.remove(&index);
         self.attempts.insert(index, attempt);
         self.waiting.insert(index, due);
         true
@@ -128,7 +137,13 @@ impl Items {
     /// Ends an item's wait.
     pub(crate) fn wake(&mut self, index: u16) {
         if self.waiting.remove(&index).is_some() {
-            self.next = self.next.min(u32::from(index));
+            self.note_pending(index);
+        }
+    }
+
+    fn note_pending(&mut self, index: u16) {
+        if u32::from(index) < self.next && self.is_pending(index) {
+            self.again.insert(index);
         }
     }
 

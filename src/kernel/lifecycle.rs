@@ -78,7 +78,7 @@ impl Phase {
 /// An event that cannot happen to a batch where it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a batch that is {phase:?} cannot take the event {event:?}")]
-pub struct IllegalTransition {
+pub(crate) struct IllegalTransition {
     pub(crate) phase: Phase,
     pub(crate) event: EventKind,
 }

@@ -28,14 +28,14 @@ mod schedule;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use batch::{BadEvent, BatchState, Recovered};
+pub(crate) use batch::{BatchState, Recovered};
 pub(crate) use engine::{BatchView, Kernel};
 pub(crate) use event::{Event, Fate, ItemEvent};
 pub(crate) use input::{
     Input, OperationSpec, Output, Refusal, Slice, SliceId, SliceItem, Ticket, Verdict,
 };
 pub(crate) use lifecycle::Phase;
-pub use lifecycle::{IllegalTransition, State};
+pub use lifecycle::State;
 pub use retry::RetryPolicy;
 
 use std::fmt;

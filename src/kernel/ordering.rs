@@ -28,7 +28,7 @@ impl Kernel {
                 }
                 if let Some(key) = member.key(index) {
                     let order = &mut self.lanes[operation.0].order;
-                    order.join(key, (entering, index));
+                    order.join(key, (member.position, index));
                 }
                 self.offer(entering, index);
             }
@@ -47,7 +47,7 @@ impl Kernel {
         let order = &self.lanes[member.operation.0].order;
         let heads = member
             .key(index)
-            .is_none_or(|key| order.head(key) == Some((batch, index)));
+            .is_none_or(|key| order.head(key) == Some((member.position, index)));
         if heads && member.state.items_mut().is_pending(index) {
             member.startable.insert(index);
         }
@@ -67,7 +67,7 @@ impl Kernel {
         self.mark_changed(batch);
     }
 
-    /// An item that stood at the head of its key's line leaves it; the next one may start.
+    /// An item leaves its key's line; the one that is first then may start.
     pub(super) fn leave_line(&mut self, batch: BatchId, index: u16) {
         let Some(member) = self.batches.get_mut(&batch) else {
             return;
@@ -78,12 +78,12 @@ impl Kernel {
         };
         let operation = member.operation;
         let order = &mut self.lanes[operation.0].order;
-        order.leave(key, |item| item == (batch, index));
+        order.leave(key, (member.position, index));
         self.offer_head(operation, key);
     }
 
     fn offer_head(&mut self, operation: OperationIndex, key: u64) {
-        if let Some((next, index)) = self.lane(operation).order.head(key) {
+        if let Some((next, index)) = self.lane(operation).order.head_item(key) {
             self.offer(next, index);
             self.refresh(next);
         }
@@ -96,22 +96,23 @@ impl Kernel {
         };
         let operation = member.operation;
         member.startable.clear();
-        let Some(keys) = &member.keys else {
-            return;
-        };
-        let lane = &mut self.lanes[operation.0];
+        let order = &mut self.lanes[operation.0].order;
         if !member.in_lines {
-            lane.order.withdraw(member.position);
+            order.withdraw(member.position);
             return;
         }
-        let distinct: BTreeSet<u64> = keys.iter().copied().filter(|key| *key != 0).collect();
-        for key in &distinct {
-            let items = member.state.items();
-            lane.order.leave_anywhere(*key, |(owner, index)| {
-                owner == batch && !items.is_some_and(|items| items.is_taken(index))
-            });
+        let mut left = BTreeSet::new();
+        for index in (0..member.state.total).filter_map(|i| u16::try_from(i).ok()) {
+            let stays = member
+                .state
+                .items()
+                .is_some_and(|items| items.is_taken(index));
+            if let Some(key) = member.key(index).filter(|_| !stays) {
+                order.leave(key, (member.position, index));
+                left.insert(key);
+            }
         }
-        for key in distinct {
+        for key in left {
             self.offer_head(operation, key);
         }
     }

@@ -26,4 +26,4 @@ pub(crate) use gate::Gate;
 pub(crate) use handler::{Handler, Typed};
 pub(crate) use live::{Live, Progress};
 pub(crate) use shared::{Engagement, Registered, Role, Shared, is_engaged};
-pub use tables::Tables;
+pub(crate) use tables::Tables;

@@ -21,7 +21,7 @@ pub(crate) struct SliceWrites {
     pub(crate) rows: Vec<(Vec<u8>, Option<Value>)>,
 }
 
-pub struct Tables {
+pub(crate) struct Tables {
     store: Arc<dyn Store>,
     /// The version up to which slices' writes are durable. The writer moves it.
     durable: Arc<AtomicU64>,

@@ -85,11 +85,6 @@ impl Directory {
         self.path.join(SEAL_NEW)
     }
 
-    /// Which items were running, see the runtime.
-    pub(crate) fn marks(&self) -> PathBuf {
-        self.path.join(MARKS)
-    }
-
     /// The storage engine's files.
     pub(super) fn store(&self) -> PathBuf {
         self.path.join(STORE)
@@ -362,7 +357,7 @@ mod tests {
         let before = directory.size_on_disk().unwrap();
         fs::create_dir_all(directory.store().join("blobs")).unwrap();
         fs::write(directory.store().join("db"), [0; 1_000]).unwrap();
-        fs::write(directory.marks(), [0; 10]).unwrap();
+        fs::write(dir.path().join(MARKS), [0; 10]).unwrap();
         fs::write(dir.path().join("guest"), [0; 500]).unwrap();
         assert_eq!(directory.size_on_disk().unwrap() - before, 1_010);
     }

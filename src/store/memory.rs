@@ -114,6 +114,7 @@ impl Drop for HeldCommits {
 pub(crate) struct MemoryStore {
     disk: MemoryDisk,
     opening: u64,
+    #[cfg(test)]
     created: bool,
     opened_at_sequence: u64,
     failed: Mutex<bool>,
@@ -145,6 +146,7 @@ impl MemoryStore {
         Ok(Self {
             disk: disk.clone(),
             opening,
+            #[cfg(test)]
             created,
             opened_at_sequence,
             failed: Mutex::new(false),
@@ -152,6 +154,7 @@ impl MemoryStore {
     }
 
     /// Whether this opening filled the disk with its initial rows.
+    #[cfg(test)]
     pub(crate) fn created(&self) -> bool {
         self.created
     }

@@ -25,7 +25,7 @@ mod conformance;
 mod sled_damage;
 
 pub(crate) use directory::Directory;
-pub(crate) use sled_store::{Opened, SledStore};
+pub(crate) use sled_store::SledStore;
 
 use std::ops::Deref;
 
@@ -66,6 +66,7 @@ impl Writes {
         self.0.push((key, Some(value.into())));
     }
 
+    #[cfg(test)]
     pub(crate) fn remove(&mut self, key: Vec<u8>) {
         self.0.push((key, None));
     }

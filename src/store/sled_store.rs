@@ -44,6 +44,7 @@ pub(crate) struct SledStore {
 pub(crate) struct Opened {
     pub(crate) store: SledStore,
     /// The store was created just now, with the initial rows.
+    #[cfg(test)]
     pub(crate) created: bool,
     /// The data file is shorter than sealed. sled may have given space back just before the process
     /// died, or somebody has cut the file at such a place: recount all rows before the first commit.
@@ -84,6 +85,7 @@ impl SledStore {
         };
         Ok(Opened {
             store,
+            #[cfg(test)]
             created,
             shrunk,
         })
@@ -93,11 +95,6 @@ impl SledStore {
     /// the store's own rows must be at least as new. 0 for a store that was just created.
     pub(crate) fn sealed_sequence(&self) -> u64 {
         self.opened_at_sequence
-    }
-
-    /// The directory that the store is in.
-    pub(crate) fn directory(&self) -> &Directory {
-        &self.directory
     }
 
     fn commit_once(

@@ -134,7 +134,6 @@ pub(crate) fn initial_meta(store_id: u128) -> Result<Writes, StoreError> {
 #[derive(Debug, Default)]
 pub(crate) struct Group {
     changes: BTreeMap<Vec<u8>, Change>,
-    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -161,7 +160,6 @@ impl Group {
     }
 
     fn change(&mut self, key: Vec<u8>, value: Option<Value>, fresh: bool) {
-        self.bytes += key.len() + value.as_ref().map_or(0, |value| value.len());
         match self.changes.entry(key) {
             std::collections::btree_map::Entry::Vacant(entry) => {
                 entry.insert(Change { value, fresh });
@@ -171,11 +169,6 @@ impl Group {
                 entry.get_mut().value = value
             }
         }
-    }
-
-    /// Bytes gathered.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -44,6 +44,9 @@ struct Arguments {
     /// Items in a batch
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     items: u32,
+    /// Only the engines whose name contains this
+    #[arg(long, default_value = "")]
+    only: String,
     /// Where the stores are made and removed again; must be on a disk
     #[arg(long, default_value = "target/bench-data")]
     dir: PathBuf,
@@ -74,6 +77,10 @@ fn compare(arguments: &Arguments) -> Result<(), RoundError> {
         &Batchwright,
         &RawAppend,
     ];
+    let engines: Vec<&dyn Engine> = engines
+        .into_iter()
+        .filter(|engine| engine.name().contains(&arguments.only))
+        .collect();
     store_directory::prepare(&arguments.dir)?;
 
     let mut out = stdout().lock();

@@ -1,0 +1,20 @@
+//! Claims about the kernel, made through [`Kernel::handle`](super::Kernel::handle).
+//!
+//! [`disk`] stands for the store and [`rig`] for the runtime around a kernel; every input that goes
+//! through the rig is checked to have left the bystander batches alone. [`chaos`] drives a kernel with
+//! random inputs and faults, judged by [`checker`], which shares no structure with the kernel.
+
+mod books;
+mod chaos;
+mod checker;
+mod commits;
+mod disk;
+mod items;
+mod operations;
+mod ordering;
+mod recovering;
+mod retrying;
+mod rig;
+mod scale;
+mod stopping;
+mod turns;
