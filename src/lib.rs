@@ -1,4 +1,90 @@
 //! An embedded, durable batch-job engine.
+//!
+//! A program submits a [`Batch`] of up to 1,000 items for one [`Operation`]; when [`Queue::submit`] returns,
+//! the batch is on disk. Worker threads run each item, every item ends with an [`Outcome`], and after a
+//! crash or a power cut everything goes on. One directory, one process, no server.
+//!
+//! submit -> writer (group commit) -> store, durable -> ack -> kernel picks a slice -> workers run the
+//! handler -> writer (group commit) -> store, durable -> status, outcomes, waiters
+//!
+//! # An example
+//!
+//! ```
+//! use batchwright::{Context, ExactlyOnce, Failure, Operation, Outcome, Queue, Table};
+//!
+//! const POINTS: Table<str, u64> = Table::new("points");
+//!
+//! struct Award;
+//!
+//! impl Operation for Award {
+//!     const NAME: &'static str = "award";
+//!     type Item = (String, u64);
+//!     type Output = u64;
+//!     type Guarantee = ExactlyOnce;
+//!
+//!     fn run(&self, (customer, points): Self::Item, cx: &mut Context<ExactlyOnce>) -> Result<u64, Failure> {
+//!         if points == 0 {
+//!             return Err(Failure::permanent("nothing_to_award", "points must be above 0").field("points"));
+//!         }
+//!         let balance = cx.get(&POINTS, customer.as_str())?.unwrap_or(0) + points;
+//!         cx.put(&POINTS, customer.as_str(), &balance)?;
+//!         Ok(balance)
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! let queue = Queue::builder(dir.path()).register(Award).open()?;
+//! let batch = queue.submit::<Award>([("ada".to_owned(), 5), ("ada".to_owned(), 0), ("ada".to_owned(), 2)])?;
+//! let report = batch.wait()?;
+//! assert_eq!((report.status.succeeded, report.status.failed), (2, 1));
+//!
+//! let outputs: Vec<_> = batch.outcomes()?.collect::<Result<_, _>>()?;
+//! assert_eq!(outputs[2].outcome, Outcome::Succeeded(7));
+//! assert_eq!(queue.read(|tables| tables.get(&POINTS, "ada"))?, Some(7));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Guarantees
+//!
+//! An operation's [`Guarantee`] is a type, and decides what its handler's [`Context`] offers:
+//!
+//! - [`ExactlyOnce`]: typed [`Table`]s of the same store. The writes and the outcome are one commit; a failing or
+//!   panicking item leaves no write. Such handlers run one at a time.
+//! - [`AtLeastOnce`]: anything, with [`Context::idempotency_key`] for outside systems. After a crash an unfinished
+//!   item runs again, with the same key.
+//!
+//! # The life of a batch
+//!
+//! | from \ event | an item starts | every item has its outcome | stop | the last handler ends | resume |
+//! |---|---|---|---|---|---|
+//! | queued | running | | stopped | | |
+//! | running | | completed | running, `stop_requested` | | |
+//! | running, `stop_requested` | | completed | | stopped | |
+//! | stopped | | | | | queued |
+//!
+//! # What can go wrong, and what you then see
+//!
+//! | what | you see |
+//! |---|---|
+//! | an item is not acceptable | [`SubmitError::Invalid`] with every such item; nothing is stored |
+//! | a handler returns an error or panics | the item's [`Failure`]; the others go on |
+//! | an item no longer decodes after a deploy | its operation is paused, [`Blocked::Paused`]; nothing fails |
+//! | an operation is not registered | its batches stay queued, [`Blocked::Unregistered`] |
+//! | the store cannot write | the queue latches: `Failed` for new calls, `Unknown` for what was under way. Open it again; submit again under the same idempotency key |
+//! | the process dies | at the next open unfinished items run again |
+//! | stored data is damaged | [`OpenError::Damaged`], or `Failed` when it is first read |
+//! | another process has the directory | [`OpenError::Locked`] with its process id |
+//!
+//! # Living inside an application
+//!
+//! No signal handler, panic hook, global logger, async runtime, network or unsafe code. Calls block on the
+//! disk: from async code use the runtime's blocking pool. With `panic = "abort"` a handler's panic ends the
+//! process and counts as a crash. An operation that owns a clone of its own queue keeps the queue open for
+//! ever: give it a `Weak` of what holds the queue, or shut down explicitly.
+//!
+//! All limits are in [`limits`].
 
 mod batch;
 mod builder;
@@ -43,3 +129,8 @@ pub use status::{BatchFilter, Blocked, Report, Status};
 pub use store::rows::Rows;
 pub use submission::SubmitOptions;
 pub use table::{KeyRange, Table, TableError, TableKey};
+
+/// The README's examples are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
