@@ -63,6 +63,7 @@ fn run(arguments: &Arguments) -> Result<Summary, Error> {
     } else {
         summary.write_text(io::stdout().lock())?;
     }
+    print_failures(&import.batches)?;
     queue.shutdown(Duration::from_secs(10))?;
     Ok(summary)
 }
@@ -92,6 +93,21 @@ fn processed(batches: &[Batch<AwardPoints>]) -> Result<u64, BatchError> {
         .iter()
         .map(|batch| Ok(batch.status()?.processed()))
         .sum()
+}
+
+/// Says which purchases got no points, and why.
+fn print_failures(batches: &[Batch<AwardPoints>]) -> Result<(), Error> {
+    for batch in batches {
+        if batch.status()?.failed == 0 {
+            continue;
+        }
+        for item in batch.outcomes()? {
+            if let Some(failure) = item?.outcome.failure() {
+                writeln!(io::stderr(), "award_points: {failure}")?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// On standard error; indicatif hides it when that is not a terminal.

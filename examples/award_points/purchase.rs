@@ -36,6 +36,7 @@ struct Amount {
 pub(crate) struct BadLine {
     line: usize,
     field: &'static str,
+    /// Its beginning; empty when the field is missing.
     value: String,
     expected: &'static str,
 }
@@ -48,7 +49,11 @@ impl fmt::Display for BadLine {
             value,
             expected,
         } = self;
-        write!(f, "line {line}: {field} is {value:?}, expected {expected}")
+        if value.is_empty() {
+            write!(f, "line {line}: {field} is missing, expected {expected}")
+        } else {
+            write!(f, "line {line}: {field} is {value:?}, expected {expected}")
+        }
     }
 }
 
@@ -75,7 +80,7 @@ fn parse(line: usize, text: &[u8]) -> Result<Option<Purchase>, BadLine> {
     let bad = |field, value: &str, expected| BadLine {
         line,
         field,
-        value: value.to_owned(),
+        value: value.chars().take(60).collect(),
         expected,
     };
     let text = str::from_utf8(text)

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-const SEED: u64 = 0x5EED_0F_A11_0F_17;
+const SEED: u64 = 0x5EED_0F17;
 
 /// `count` purchases, as a file would hold them.
 pub(crate) fn purchases(count: usize) -> String {

@@ -6,7 +6,6 @@ use batchwright::{Operation, Queue, Report};
 use indicatif::HumanCount;
 use serde::Serialize;
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -26,17 +25,11 @@ pub(crate) struct Summary {
     #[serde(skip)]
     items_this_run: u64,
     #[serde(skip)]
-    failures: BTreeMap<String, u64>,
-    #[serde(skip)]
     largest_balances: Vec<(String, u64)>,
 }
 
 impl Summary {
     pub(crate) fn new(queue: &Queue, reports: &[Report], took: Duration) -> Result<Self, Error> {
-        let mut failures = BTreeMap::new();
-        for (code, items) in reports.iter().flat_map(|report| &report.failures) {
-            *failures.entry(code.clone()).or_default() += items;
-        }
         let items_this_run = items_this_run(queue)?;
         let seconds = took.as_secs_f64();
 
@@ -57,7 +50,6 @@ impl Summary {
             points_total,
             customers,
             items_this_run,
-            failures,
             largest_balances: balances,
         })
     }
@@ -77,9 +69,6 @@ impl Summary {
             n(self.succeeded),
             n(self.failed)
         )?;
-        for (code, items) in &self.failures {
-            writeln!(out, "  {} x {code}", n(*items))?;
-        }
         let (ran, seconds) = (n(self.items_this_run), self.seconds);
         let per_second = n(self.items_per_second as u64);
         writeln!(

@@ -1,18 +1,24 @@
-//! Which keys there are. A key costs the store about as much as a kilobyte of value, so there are few.
+//! Which keys there are, in their order. A key costs the store about as much as a kilobyte of value, so
+//! there are few.
 //!
 //! | key | value |
 //! |---|---|
-//! | `m` | the meta record |
-//! | `b` id | a batch's header |
-//! | `i` id n | its items, packed, n-th chunk |
+//! | `I` !id n | a batch's items, packed, n-th chunk |
+//! | `J` id n | its journal, n-th segment |
+//! | `S` id | how it ended, while it is ended |
+//! | `b` id | its header |
 //! | `h` id n | the hashes of its ordering keys, n-th part |
-//! | `j` id n | its journal, n-th segment |
-//! | `s` id | how it ended, while it is ended |
-//! | `u` id | its place in the order, while it is unfinished |
 //! | `k` hash | an idempotency key |
+//! | `m` | the meta record |
 //! | `t` length name key | a table row |
+//! | `u` id | its place in the order, while it is unfinished |
 //!
-//! Numbers are big-endian, so that key order is number order.
+//! Numbers are big-endian, so that key order is number order; items count down (`!id`), newest first.
+//!
+//! The order matters for speed. The storage engine rewrites a leaf of up to 16 neighbours when some of
+//! them have changed, so large values must not have neighbours that change when they do not. New items
+//! come at the very start; old items and old journals are neighbours; new journals come before old
+//! summaries, which are small; the rest is small. Tables are the application's.
 
 use crate::kernel::BatchId;
 use std::ops::Range;
@@ -39,7 +45,7 @@ pub(crate) fn headers(ids: Range<u64>) -> Range<Vec<u8>> {
 }
 
 pub(crate) fn items(batch: BatchId, chunk: u32) -> Vec<u8> {
-    numbered(b'i', batch, Some(chunk))
+    numbered(b'I', BatchId(!batch.0), Some(chunk))
 }
 
 pub(crate) fn key_hashes(batch: BatchId, part: u32) -> Vec<u8> {
@@ -47,12 +53,12 @@ pub(crate) fn key_hashes(batch: BatchId, part: u32) -> Vec<u8> {
 }
 
 pub(crate) fn segment(batch: BatchId, number: u32) -> Vec<u8> {
-    numbered(b'j', batch, Some(number))
+    numbered(b'J', batch, Some(number))
 }
 
 /// All journal segments of a batch.
 pub(crate) fn segments(batch: BatchId) -> Range<Vec<u8>> {
-    let start = numbered(b'j', batch, None);
+    let start = numbered(b'J', batch, None);
     let end = successor(&start);
     start..end
 }
@@ -64,7 +70,7 @@ pub(crate) fn segment_number(key: &[u8]) -> Option<u32> {
 }
 
 pub(crate) fn summary(batch: BatchId) -> Vec<u8> {
-    numbered(b's', batch, None)
+    numbered(b'S', batch, None)
 }
 
 pub(crate) fn unfinished(batch: BatchId) -> Vec<u8> {
@@ -123,10 +129,13 @@ pub(crate) fn name(key: &[u8]) -> String {
     match key.first() {
         Some(b'm') => "meta".to_owned(),
         Some(b'b') => format!("header of batch {}", batch()),
-        Some(b'i') => format!("items of batch {}", batch()),
+        Some(b'I') => {
+            let batch = batch_of(key).map_or(0, |BatchId(id)| !id);
+            format!("items of batch {batch}")
+        }
         Some(b'h') => format!("ordering keys of batch {}", batch()),
-        Some(b'j') => format!("journal of batch {}", batch()),
-        Some(b's') => format!("summary of batch {}", batch()),
+        Some(b'J') => format!("journal of batch {}", batch()),
+        Some(b'S') => format!("summary of batch {}", batch()),
         Some(b'u') => format!("unfinished marker of batch {}", batch()),
         Some(b'k') => "idempotency key".to_owned(),
         Some(b't') => format!("row of table {:?}", table_of(key).unwrap_or("?")),
