@@ -58,6 +58,12 @@ pub(crate) struct Timeline {
     ahead_ms: AtomicU64,
 }
 
+impl fmt::Debug for Timeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Timeline").finish_non_exhaustive()
+    }
+}
+
 /// Readings of different threads overlap by less than this; a jump is more.
 const JUMP_MS: u64 = 1_000;
 

@@ -1,6 +1,7 @@
 //! What a handler is given besides its item. Its guarantee decides what that is.
 
-use crate::kernel::{BatchId, Timestamp};
+use crate::clock::Timeline;
+use crate::kernel::{BatchId, SliceItem, Timestamp};
 use crate::operation::{AtLeastOnce, ExactlyOnce, Guarantee};
 use crate::runtime::{Gate, Tables};
 use crate::store::rows::Rows;
@@ -8,75 +9,33 @@ use crate::table::{KeyRange, Table, TableError, TableKey};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
-use std::sync::Arc;
+use std::marker::PhantomData;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
-/// The attempt that a handler is making.
+/// What a worker lends to the handlers of one slice. It moves into their context and back, so that an
+/// item costs neither an allocation nor a reference count.
 #[derive(Debug)]
-pub(crate) struct Attempt {
-    pub(crate) batch: BatchId,
-    pub(crate) index: u16,
-    pub(crate) attempt: u32,
-    pub(crate) now: Timestamp,
-    pub(crate) gate: Arc<Gate>,
-}
-
-/// What a worker lends to the handlers it runs.
-#[derive(Debug)]
-pub struct Workspace {
+pub(crate) struct Workspace {
     pub(crate) store_id: u128,
+    pub(crate) batch: BatchId,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) timeline: Arc<Timeline>,
     /// There while the worker holds the lease.
-    pub(crate) tables: Option<Box<Tables>>,
+    pub(crate) tables: Option<Tables>,
 }
 
 pub(crate) mod sealed {
-    use super::{AtLeastOnce, ExactlyOnce, Tables, Workspace};
-
     pub trait Guarantee: Sized + 'static {
         const EXACTLY_ONCE: bool;
-        type Effects: Effects;
     }
 
-    /// What a handler may touch, lent by its worker for one attempt.
-    pub trait Effects {
-        fn borrow_from(workspace: &mut Workspace) -> Self;
-        fn give_back(self, workspace: &mut Workspace);
-    }
-
-    impl Guarantee for ExactlyOnce {
+    impl Guarantee for super::ExactlyOnce {
         const EXACTLY_ONCE: bool = true;
-        type Effects = InStore;
     }
 
-    impl Guarantee for AtLeastOnce {
+    impl Guarantee for super::AtLeastOnce {
         const EXACTLY_ONCE: bool = false;
-        type Effects = Anywhere;
-    }
-
-    #[derive(Debug)]
-    pub struct InStore(pub(crate) Option<Box<Tables>>);
-
-    impl Effects for InStore {
-        fn borrow_from(workspace: &mut Workspace) -> Self {
-            Self(workspace.tables.take())
-        }
-        fn give_back(self, workspace: &mut Workspace) {
-            workspace.tables = self.0;
-        }
-    }
-
-    #[derive(Debug)]
-    pub struct Anywhere {
-        pub(crate) store_id: u128,
-    }
-
-    impl Effects for Anywhere {
-        fn borrow_from(workspace: &mut Workspace) -> Self {
-            Self {
-                store_id: workspace.store_id,
-            }
-        }
-        fn give_back(self, _: &mut Workspace) {}
     }
 }
 
@@ -85,43 +44,52 @@ pub(crate) mod sealed {
 /// Tables exist only for [`ExactlyOnce`] handlers, the idempotency key only for [`AtLeastOnce`] ones:
 /// the compiler keeps a handler to what its guarantee can keep.
 pub struct Context<G: Guarantee> {
-    attempt: Attempt,
-    effects: G::Effects,
+    item: SliceItem,
+    workspace: Box<Workspace>,
+    /// Read when it is first asked for: most handlers do not ask.
+    now: OnceLock<Timestamp>,
+    guarantee: PhantomData<G>,
 }
 
 impl<G: Guarantee> Context<G> {
-    pub(crate) fn new(attempt: Attempt, effects: G::Effects) -> Self {
-        Self { attempt, effects }
+    pub(crate) fn new(item: SliceItem, workspace: Box<Workspace>) -> Self {
+        Self {
+            item,
+            workspace,
+            now: OnceLock::new(),
+            guarantee: PhantomData,
+        }
     }
 
-    pub(crate) fn into_effects(self) -> G::Effects {
-        self.effects
+    pub(crate) fn into_workspace(self) -> Box<Workspace> {
+        self.workspace
     }
 
     /// The batch that the item belongs to.
     pub fn batch_id(&self) -> BatchId {
-        self.attempt.batch
+        self.workspace.batch
     }
 
     /// The item's place in its batch, from 0.
     pub fn index(&self) -> usize {
-        usize::from(self.attempt.index)
+        usize::from(self.item.index)
     }
 
     /// The number of this attempt, from 1. An attempt that a crash cut short is not counted.
     pub fn attempt(&self) -> u32 {
-        self.attempt.attempt
+        self.item.attempt
     }
 
-    /// The queue's time at the start of this attempt. It does not change while the handler runs.
+    /// The queue's time when this attempt first asked for it. It is the same however often it is asked.
     pub fn now(&self) -> SystemTime {
-        self.attempt.now.to_system_time()
+        let now = self.now.get_or_init(|| self.workspace.timeline.now());
+        now.to_system_time()
     }
 
     /// Whether the batch is being stopped or the queue shut down: a long handler may give up early by
     /// returning a failure. What it returns is recorded as always.
     pub fn is_cancelled(&self) -> bool {
-        self.attempt.gate.is_closed()
+        self.workspace.gate.is_closed()
     }
 }
 
@@ -130,9 +98,9 @@ impl Context<AtLeastOnce> {
     /// to the outside system so that it can recognise a repetition.
     pub fn idempotency_key(&self) -> IdempotencyKey {
         IdempotencyKey {
-            store_id: self.effects.store_id,
-            batch: self.attempt.batch,
-            index: self.attempt.index,
+            store_id: self.workspace.store_id,
+            batch: self.workspace.batch,
+            index: self.item.index,
         }
     }
 }
@@ -188,9 +156,9 @@ impl Context<ExactlyOnce> {
     }
 
     fn tables(&mut self) -> Result<&mut Tables, TableError> {
-        self.effects
-            .0
-            .as_deref_mut()
+        self.workspace
+            .tables
+            .as_mut()
             .ok_or_else(|| TableError::Store {
                 reason: "this handler no longer holds the lease".to_owned(),
             })
@@ -200,7 +168,7 @@ impl Context<ExactlyOnce> {
 impl<G: Guarantee> fmt::Debug for Context<G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context")
-            .field("attempt", &self.attempt)
+            .field("item", &self.item)
             .finish_non_exhaustive()
     }
 }

@@ -131,7 +131,8 @@ pub(crate) enum Output {
     Close {
         batch: BatchId,
     },
-    /// Take the slice back if no worker has begun it.
+    /// Take the slice back if no worker has begun it. The [`Input::Finished`] that says so goes in
+    /// after everything that came out with this has taken effect.
     Recall {
         slice: SliceId,
     },

@@ -1,9 +1,9 @@
 //! An operation with its types forgotten: what workers run.
 
-use crate::context::sealed::{Effects, Guarantee as _};
-use crate::context::{Attempt, Context, Workspace};
+use crate::context::sealed::Guarantee as _;
+use crate::context::{Context, Workspace};
 use crate::failure::Failure;
-use crate::kernel::OperationSpec;
+use crate::kernel::{OperationSpec, SliceItem};
 use crate::limits;
 use crate::operation::Operation;
 use std::any::Any;
@@ -23,14 +23,15 @@ pub(crate) enum Ran {
 pub(crate) trait Handler: Send + Sync {
     fn spec(&self) -> OperationSpec;
 
-    /// Runs one item and puts its output, as JSON, into `output`, which is empty.
+    /// Runs one item and puts its output, as JSON, into `output`, which is empty. The workspace comes
+    /// back whatever the handler does.
     fn run(
         &self,
-        json: &str,
-        attempt: Attempt,
-        workspace: &mut Workspace,
+        json: &[u8],
+        item: SliceItem,
+        workspace: Box<Workspace>,
         output: &mut Vec<u8>,
-    ) -> Ran;
+    ) -> (Ran, Box<Workspace>);
 
     /// For finding the operation's type again.
     fn as_any(&self) -> &dyn Any;
@@ -50,31 +51,30 @@ impl<O: Operation> Handler for Typed<O> {
 
     fn run(
         &self,
-        json: &str,
-        attempt: Attempt,
-        workspace: &mut Workspace,
+        json: &[u8],
+        item: SliceItem,
+        workspace: Box<Workspace>,
         output: &mut Vec<u8>,
-    ) -> Ran {
-        let item: O::Item = match catch_unwind(|| serde_json::from_str(json)) {
-            Ok(Ok(item)) => item,
-            Ok(Err(error)) => return Ran::Undecodable(error.to_string()),
-            Err(panic) => return Ran::Undecodable(panic_text(&*panic)),
+    ) -> (Ran, Box<Workspace>) {
+        let decoded: O::Item = match catch_unwind(|| serde_json::from_slice(json)) {
+            Ok(Ok(decoded)) => decoded,
+            Ok(Err(error)) => return (Ran::Undecodable(error.to_string()), workspace),
+            Err(panic) => return (Ran::Undecodable(panic_text(&*panic)), workspace),
         };
-        let effects = Effects::borrow_from(workspace);
-        let mut cx = Context::<O::Guarantee>::new(attempt, effects);
+        let mut cx = Context::<O::Guarantee>::new(item, workspace);
         let ran = catch_unwind(AssertUnwindSafe(|| {
-            let result = self.0.run(item, &mut cx)?;
+            let result = self.0.run(decoded, &mut cx)?;
             write_output(&result, output)
         }));
-        cx.into_effects().give_back(workspace);
-        match ran {
+        let ran = match ran {
             Ok(Ok(())) => Ran::Succeeded,
             Ok(Err(failure)) => Ran::Failed(failure),
             Err(panic) => {
                 let text = panic_text(&*panic);
                 Ran::Panicked(Failure::permanent(Failure::PANICKED, text))
             }
-        }
+        };
+        (ran, cx.into_workspace())
     }
 
     fn as_any(&self) -> &dyn Any {

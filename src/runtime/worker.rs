@@ -4,7 +4,7 @@ use super::command::{Command, Finished, Job, Work};
 use super::handler::Ran;
 use super::shared::Shared;
 use super::tables::Tables;
-use crate::context::{Attempt, Workspace};
+use crate::context::Workspace;
 use crate::failure::{self, Failure};
 use crate::kernel::{BatchId, SliceItem, Verdict};
 use crate::limits;
@@ -28,7 +28,8 @@ pub(crate) struct Worker {
     work: Receiver<Work>,
     leased: Receiver<Job>,
     writer: Sender<Command>,
-    workspace: Workspace,
+    /// The lease, while this worker holds it.
+    tables: Option<Tables>,
     /// The chunk that was read last: the next slice of the batch is often in it.
     chunk: Option<Chunk>,
     output: Vec<u8>,
@@ -45,17 +46,13 @@ impl Worker {
         leased: Receiver<Job>,
     ) -> Self {
         let writer = shared.commands.clone();
-        let store_id = shared.store_id;
         Self {
             shared,
             store,
             work,
             leased,
             writer,
-            workspace: Workspace {
-                store_id,
-                tables: None,
-            },
+            tables: None,
             chunk: None,
             output: Vec::new(),
         }
@@ -73,14 +70,14 @@ impl Worker {
     fn tick(&mut self, work: Work) -> Result<(), WriterGone> {
         match work {
             Work::Slice(job) => self.begin(&job),
-            Work::Lease(tables) => self.hold_lease(tables),
+            Work::Lease(tables) => self.hold_lease(*tables),
         }
     }
 
     /// Runs leased slices while there are any. The lease goes back to the writer, which knows whether
     /// more came in meanwhile.
-    fn hold_lease(&mut self, tables: Box<Tables>) -> Result<(), WriterGone> {
-        self.workspace.tables = Some(tables);
+    fn hold_lease(&mut self, tables: Tables) -> Result<(), WriterGone> {
+        self.tables = Some(tables);
         let since = Instant::now();
         while let Ok(job) = self.leased.try_recv() {
             self.begin(&job)?;
@@ -88,8 +85,8 @@ impl Worker {
                 break;
             }
         }
-        match self.workspace.tables.take() {
-            Some(tables) => self.send(Command::LeaseReturned(tables)),
+        match self.tables.take() {
+            Some(tables) => self.send(Command::LeaseReturned(Box::new(tables))),
             None => Ok(()),
         }
     }
@@ -120,9 +117,16 @@ impl Worker {
             panicked: 0,
             undecodable: None,
         };
-        if let Some(tables) = &mut self.workspace.tables {
+        if let Some(tables) = &mut self.tables {
             tables.begin_slice();
         }
+        let mut workspace = Box::new(Workspace {
+            store_id: self.shared.store_id,
+            batch: job.slice.batch,
+            gate: Arc::clone(&job.live.gate),
+            timeline: Arc::clone(&self.shared.timeline),
+            tables: self.tables.take(),
+        });
         for item in &job.slice.items {
             let has_run = !finished.verdicts.is_empty();
             let is_due =
@@ -130,45 +134,47 @@ impl Worker {
             if job.live.gate.is_closed() || (has_run && is_due) {
                 break;
             }
-            if !self.run_item(job, *item, &mut finished)? {
+            let ran;
+            (ran, workspace) = self.run_item(job, *item, workspace)?;
+            if !self.note(job, *item, ran, &mut workspace, &mut finished)? {
                 break;
             }
         }
-        finished.writes = self
-            .workspace
-            .tables
-            .as_mut()
-            .and_then(|tables| tables.end_slice());
+        self.tables = workspace.tables;
+        finished.writes = self.tables.as_mut().and_then(Tables::end_slice);
         finished.busy_us = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
         Ok(finished)
     }
 
-    /// Runs one item; false when the rest of the slice must not run.
+    /// Runs one item; its output is in `self.output`.
     fn run_item(
         &mut self,
         job: &Job,
         item: SliceItem,
+        workspace: Box<Workspace>,
+    ) -> Result<(Ran, Box<Workspace>), StoreError> {
+        let registered = self.shared.operation(job.slice.operation);
+        let Some(handler) = &registered.handler else {
+            let text = "an unregistered operation was started";
+            return Err(StoreError(text.to_owned()));
+        };
+        let chunk = Chunk::with_item(&mut self.chunk, &*self.store, job, item.index)?;
+        let json = chunk.item(item.index)?;
+        self.output.clear();
+        Ok(handler.run(json, item, workspace, &mut self.output))
+    }
+
+    /// Notes how an item was left; false when the rest of the slice must not run.
+    fn note(
+        &self,
+        job: &Job,
+        item: SliceItem,
+        ran: Ran,
+        workspace: &mut Workspace,
         finished: &mut Finished,
     ) -> Result<bool, StoreError> {
         let SliceItem { index, attempt } = item;
-        let registered = self.shared.operation(job.slice.operation);
-        let Some(handler) = &registered.handler else {
-            return Err(StoreError(
-                "an unregistered operation was started".to_owned(),
-            ));
-        };
-        let chunk = Chunk::with_item(&mut self.chunk, &*self.store, job, index)?;
-        let json = chunk.item(index)?;
-        let making = Attempt {
-            batch: job.slice.batch,
-            index,
-            attempt,
-            now: self.shared.timeline.now(),
-            gate: Arc::clone(&job.live.gate),
-        };
-        self.output.clear();
-        let ran = handler.run(json, making, &mut self.workspace, &mut self.output);
-        if let Some(tables) = &mut self.workspace.tables {
+        if let Some(tables) = &mut workspace.tables {
             if let Some(error) = tables.failure() {
                 return Err(error.clone());
             }
@@ -270,7 +276,7 @@ impl Chunk {
         let mut items = Vec::new();
         let mut at = 0;
         while at < content.len() {
-            let (json, used) = codec::decode_part::<&str>(&content[at..])?;
+            let (json, used) = codec::decode_part::<&[u8]>(&content[at..])?;
             at += used;
             items.push(start + at - json.len()..start + at);
         }
@@ -282,11 +288,11 @@ impl Chunk {
         })
     }
 
-    fn item(&self, index: u16) -> Result<&str, StoreError> {
+    fn item(&self, index: u16) -> Result<&[u8], StoreError> {
         let at = usize::from(index) - usize::from(self.first);
         self.items
             .get(at)
-            .and_then(|range| std::str::from_utf8(&self.value[range.clone()]).ok())
+            .and_then(|range| self.value.get(range.clone()))
             .ok_or_else(|| StoreError(format!("item {index} of batch {} is missing", self.batch)))
     }
 }
