@@ -344,3 +344,163 @@ pub(crate) fn number(
         (key, value)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::BatchState;
+    use proptest::prelude::*;
+
+    const BATCH: BatchId = BatchId(3);
+
+    fn failed(index: u16, attempt: u32, message: &str) -> ItemEntry<'_> {
+        ItemEntry {
+            index,
+            attempt,
+            end: End::Failed(FailureEntry {
+                code: "code".into(),
+                message: message.into(),
+                field: None,
+                details: Some("{}".into()),
+                retryable: true,
+            }),
+        }
+    }
+
+    fn events_of(segments: &[(Vec<u8>, Value)]) -> Vec<Event> {
+        let mut events = Vec::new();
+        for (key, value) in segments {
+            let mut clock = Timestamp::default();
+            for entry in Segment::open(BATCH, key, value).unwrap() {
+                let entry = entry.unwrap();
+                if let Entry::Clock { at } = entry {
+                    clock = at;
+                }
+                events.extend(entry.to_event(clock));
+            }
+        }
+        events
+    }
+
+    fn fold(total: u32, events: &[Event]) -> BatchState {
+        let mut state = BatchState::queued(total);
+        for event in events {
+            state.apply(event).unwrap();
+        }
+        state
+    }
+
+    #[test]
+    fn a_retry_keeps_the_failure_and_gets_its_time() {
+        let mut block = Block::default();
+        block.push(failed(4, 2, "try again")).unwrap();
+        let event = Event::ItemsEnded {
+            at: Timestamp(10),
+            items: vec![ItemEvent {
+                index: 4,
+                attempt: 2,
+                fate: Fate::Retry { due: Timestamp(99) },
+            }],
+        };
+        let mut builder = SegmentBuilder::new();
+        builder.event(&event, &block).unwrap();
+        let rows: Vec<_> = number(BATCH, 0, builder.finish()).collect();
+        assert_eq!(events_of(&rows), [event]);
+        let (key, value) = &rows[0];
+        let mut retry = Segment::open(BATCH, key, value).unwrap();
+        let retry = retry.find_map(|entry| match entry.unwrap() {
+            Entry::Item(item) => Some(item.end),
+            _ => None,
+        });
+        let End::Failed(failure) = failed(4, 2, "try again").end else {
+            unreachable!("it was made failed")
+        };
+        let due = Timestamp(99);
+        assert_eq!(retry, Some(End::Retry { due, failure }));
+    }
+
+    #[test]
+    fn segments_stay_below_the_value_limit_with_the_largest_outputs() {
+        let output = format!("{:?}", "x".repeat(limits::PAYLOAD_BYTES - 2));
+        let mut builder = SegmentBuilder::new();
+        for index in 0..4 {
+            let mut block = Block::default();
+            let end = End::Succeeded(&output);
+            let attempt = u32::MAX;
+            block
+                .push(ItemEntry {
+                    index,
+                    attempt,
+                    end,
+                })
+                .unwrap();
+            builder.item(Timestamp(u64::MAX), block.entry(0)).unwrap();
+            builder
+                .entry(&Entry::StopRequested {
+                    at: Timestamp(u64::MAX),
+                })
+                .unwrap();
+        }
+        for (_, value) in number(BATCH, 0, builder.finish()) {
+            assert!(value.len() <= limits::VALUE_BYTES, "{}", value.len());
+        }
+    }
+
+    /// A run of a batch: attempts that end, each for good or with a retry. Runs end with a stop.
+    fn runs() -> impl Strategy<Value = Vec<Vec<(u16, bool)>>> {
+        let run = prop::collection::vec((0..20u16, any::<bool>()), 0..6);
+        prop::collection::vec(run, 1..12)
+    }
+
+    /// The attempts that can end now: items that have ended before, or twice in the run, are left out.
+    fn possible(state: &BatchState, run: Vec<(u16, bool)>, now: u64) -> Vec<ItemEvent> {
+        let mut seen = std::collections::BTreeSet::new();
+        run.into_iter()
+            .filter(|(index, _)| !state.items().is_some_and(|items| items.is_settled(*index)))
+            .filter(|(index, _)| seen.insert(*index))
+            .map(|(index, retries)| ItemEvent {
+                index,
+                attempt: u32::try_from(now).unwrap(),
+                fate: if retries {
+                    let due = Timestamp(now * 100);
+                    Fate::Retry { due }
+                } else {
+                    Fate::Failed
+                },
+            })
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn a_compacted_journal_adds_up_to_the_same(runs in runs()) {
+            let mut state = BatchState::queued(20);
+            let mut rows = Vec::new();
+            for (now, run) in (1..).zip(runs) {
+                let at = Timestamp(now);
+                let items = possible(&state, run, now);
+                let mut block = Block::default();
+                for item in &items {
+                    block.push(failed(item.index, item.attempt, "m")).unwrap();
+                }
+                let mut builder = SegmentBuilder::new();
+                for event in [
+                    Event::Started { at },
+                    Event::ItemsEnded { at, items },
+                    Event::StopRequested { at },
+                    Event::Stopped { at },
+                    Event::Resumed { at },
+                ] {
+                    state.apply(&event).unwrap();
+                    builder.event(&event, &block).unwrap();
+                }
+                let first = u32::try_from(rows.len()).unwrap();
+                rows.extend(number(BATCH, first, builder.finish()));
+            }
+            prop_assert_eq!(&fold(20, &events_of(&rows)), &state);
+            let compacted: Vec<_> = number(BATCH, 0, compact(BATCH, &rows).unwrap()).collect();
+            prop_assert!(compacted.len() <= rows.len());
+            prop_assert_eq!(&fold(20, &events_of(&compacted)), &state);
+        }
+    }
+}

@@ -295,3 +295,136 @@ pub(crate) fn recount(store: &dyn Store, meta: &Meta) -> Result<(), StoreError> 
         Some(name) => Err(StoreError(format!("rows of an unknown table {name:?}"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory::{MemoryDisk, MemoryStore};
+    use super::*;
+    use proptest::prelude::*;
+    use std::thread;
+
+    type Tested = Result<(), StoreError>;
+
+    fn vault(disk: &MemoryDisk) -> (Arc<Vault>, Committer, Arc<dyn Store>) {
+        let opened = MemoryStore::open(disk, || initial_meta(7).unwrap());
+        let store: Arc<dyn Store> = Arc::new(opened.unwrap());
+        let vault = Arc::new(Vault::new(Arc::clone(&store)));
+        let committer = Committer::new(Arc::clone(&vault), Arc::clone(&store), meta(&*store));
+        (vault, committer, store)
+    }
+
+    fn meta(store: &dyn Store) -> Meta {
+        let value = store.get(keys::META).unwrap().unwrap();
+        codec::decode(keys::META, &value).unwrap()
+    }
+
+    fn row(key: &[u8], content: u32) -> Value {
+        codec::encode(key, &content).unwrap()
+    }
+
+    fn table_row(n: u8) -> Vec<u8> {
+        [keys::table("t"), vec![n]].concat()
+    }
+
+    #[test]
+    fn a_lost_row_and_a_changed_row_are_found_by_a_recount() -> Tested {
+        let disk = MemoryDisk::default();
+        let (_, mut committer, store) = vault(&disk);
+        let mut group = Group::default();
+        for n in 0..10 {
+            group.insert(table_row(n), row(&table_row(n), 1));
+        }
+        committer.commit(group, BatchId(1))?;
+        recount(&*store, &meta(&*store))?;
+        // Behind the committer's back.
+        let mut lost = Writes::default();
+        lost.remove(table_row(3));
+        store.commit(90, lost)?;
+        assert!(recount(&*store, &meta(&*store)).is_err());
+        let mut changed = Writes::default();
+        changed.put(table_row(3), row(&table_row(3), 2));
+        store.commit(91, changed)?;
+        assert!(recount(&*store, &meta(&*store)).is_err());
+        let mut mended = Writes::default();
+        mended.put(table_row(3), row(&table_row(3), 1));
+        store.commit(92, mended)?;
+        recount(&*store, &meta(&*store))
+    }
+
+    #[test]
+    fn a_view_waits_for_the_commit_that_is_under_way() {
+        let disk = MemoryDisk::default();
+        let (vault, mut committer, _) = vault(&disk);
+        let held = disk.hold_commits();
+        thread::scope(|scope| {
+            let commit = scope.spawn(move || {
+                let mut group = Group::default();
+                group.insert(table_row(1), row(&table_row(1), 1));
+                committer.commit(group, BatchId(1))
+            });
+            assert!(held.wait_for_commit());
+            let reader = scope.spawn(|| {
+                let view = vault.view()?;
+                Some(view.value(&table_row(1)))
+            });
+            assert!(!reader.is_finished());
+            drop(held);
+            commit.join().unwrap().unwrap();
+            assert!(reader.join().unwrap().unwrap().unwrap().is_some());
+        });
+    }
+
+    #[test]
+    fn readers_that_wait_for_a_commit_that_never_ends_are_told() {
+        let disk = MemoryDisk::default();
+        let (vault, mut committer, _) = vault(&disk);
+        let held = disk.hold_commits();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                let mut group = Group::default();
+                group.insert(table_row(1), row(&table_row(1), 1));
+                committer.commit(group, BatchId(1))
+            });
+            assert!(held.wait_for_commit());
+            let reader = scope.spawn(|| vault.view().is_none());
+            vault.close();
+            assert!(reader.join().unwrap());
+            drop(held);
+        });
+    }
+
+    #[test]
+    fn after_a_failed_commit_nothing_can_be_read() {
+        let disk = MemoryDisk::default();
+        let (vault, mut committer, _) = vault(&disk);
+        disk.fail_next_commit(super::super::memory::CommitFault::Done);
+        let mut group = Group::default();
+        group.insert(table_row(1), row(&table_row(1), 1));
+        assert!(committer.commit(group, BatchId(1)).is_err());
+        assert!(vault.view().is_none());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn row_sums_equal_a_recount(groups in prop::collection::vec(
+            prop::collection::vec((0..6u8, prop::option::of(0..4u32)), 0..8),
+            0..12,
+        )) {
+            let disk = MemoryDisk::default();
+            let (_, mut committer, store) = vault(&disk);
+            for changes in groups {
+                let mut group = Group::default();
+                for (n, content) in changes {
+                    let key = table_row(n);
+                    match content {
+                        Some(content) => group.put(key.clone(), row(&key, content)),
+                        None => group.remove(key),
+                    }
+                }
+                committer.commit(group, BatchId(1)).unwrap();
+                prop_assert!(recount(&*store, &meta(&*store)).is_ok());
+            }
+        }
+    }
+}
