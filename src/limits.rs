@@ -83,7 +83,7 @@ pub(crate) const JOURNAL_SEGMENTS: usize = 16;
 /// A commit group takes no further command past this many bytes. One submitted batch may exceed it.
 pub(crate) const GROUP_BYTES: usize = 4 << 20;
 
-/// Commands that may wait for the writer; more submitters than this wait in the channel's queue.
+/// Commands that may wait for the writer, and that one commit group takes; further senders wait.
 pub(crate) const WRITER_CHANNEL: usize = 256;
 
 /// A worker hands back what it has after this long, so that progress is live and stop is quick.

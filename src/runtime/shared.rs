@@ -99,6 +99,8 @@ impl Shared {
     pub(crate) fn fail(&self, reason: String) {
         let _ = self.failed.set(reason);
         self.closed.store(true, Ordering::SeqCst);
+        // Before anything that takes a lock: a reader may hold it while it waits for the commit.
+        self.vault.close();
         for live in self.registry.all() {
             live.wake();
         }

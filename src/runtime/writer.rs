@@ -151,10 +151,15 @@ impl Writer {
         if self.shared.is_closed() && !self.closing {
             self.take(Command::Close)?;
         }
-        while self.round.bytes < limits::GROUP_BYTES {
-            match self.commands.try_recv() {
-                Ok(command) => self.take(command)?,
-                Err(_) => break,
+        for command in self
+            .commands
+            .clone()
+            .try_iter()
+            .take(limits::WRITER_CHANNEL)
+        {
+            self.take(command)?;
+            if self.round.bytes >= limits::GROUP_BYTES {
+                break;
             }
         }
         self.commit_round()
@@ -641,7 +646,6 @@ impl Writer {
         let _ = self
             .kernel
             .handle(Input::CommitFailed, Timestamp::default());
-        self.shared.vault.close();
         self.shared.fail(reason);
         // These were not begun: nothing of theirs is stored.
         for command in self.commands.try_iter() {
