@@ -51,8 +51,8 @@ impl Builder {
         self
     }
 
-    /// The store's page cache in bytes, 8 MiB to 4 GiB. A soft limit: expect up to twice as much. Default
-    /// [`CACHE_BYTES`](limits::CACHE_BYTES).
+    /// The store's page cache in bytes, 8 MiB to 4 GiB. The storage engine takes it as a hint: see
+    /// [`CACHE_BYTES`](limits::CACHE_BYTES), the default.
     pub fn cache_bytes(mut self, bytes: u64) -> Self {
         self.cache_bytes = bytes;
         self

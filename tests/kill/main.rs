@@ -1,0 +1,223 @@
+//! Kills a process with SIGKILL again and again while it creates, opens, fills and works a queue, and
+//! holds what it acknowledged against what is there afterwards.
+//!
+//! `BATCHWRIGHT_KILLS` sets how often (50 by default), `BATCHWRIGHT_KILL_SEED` with which random numbers.
+//! When a kill hits is a race all the same: the seed narrows a failure down and does not repeat it.
+#![allow(
+    clippy::print_stdout,
+    reason = "the summary of a run is read by people"
+)]
+
+mod child;
+mod history;
+mod work;
+
+use batchwright::{BatchFilter, State};
+use child::Role;
+use history::{Checked, History};
+use std::io::{BufRead, BufReader};
+use std::process::Child;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// The process that is killed; nothing when run as a test.
+#[test]
+fn child() {
+    child::live();
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_by_kill_9() -> Checked {
+    let kills = variable("BATCHWRIGHT_KILLS").unwrap_or(50);
+    let seed = variable("BATCHWRIGHT_KILL_SEED").unwrap_or_else(|| {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        since.unwrap_or_default().as_secs()
+    });
+    println!("BATCHWRIGHT_KILL_SEED={seed}");
+    let mut killer = Killer {
+        random: Random(seed),
+        opening: Duration::from_millis(50),
+        tally: Tally::default(),
+    };
+    while killer.tally.kills < kills {
+        let dir = tempfile::tempdir()?.keep();
+        let mut history = History::new(&dir);
+        killer
+            .live_through(&mut history)
+            .map_err(|error| format!("BATCHWRIGHT_KILL_SEED={seed}, {}: {error}", dir.display()))?;
+        std::fs::remove_dir_all(&dir)?;
+    }
+    println!("{:#?}", killer.tally);
+    Ok(())
+}
+
+fn variable(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Kills that one store lives through.
+const KILLS_PER_STORE: u64 = 10;
+
+/// Longer than anything here takes; then it hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a run has done, so that one which did nothing is noticed.
+#[derive(Debug, Default)]
+struct Tally {
+    kills: u64,
+    before_the_first_open_ended: u64,
+    before_another_open_ended: u64,
+    stores: u64,
+    acknowledged: usize,
+    outcomes: usize,
+}
+
+struct Killer {
+    random: Random,
+    /// How long a child takes from its start to the end of its open, measured.
+    opening: Duration,
+    tally: Tally,
+}
+
+impl Killer {
+    fn live_through(&mut self, history: &mut History) -> Checked {
+        let mut was_open = false;
+        for round in 0..KILLS_PER_STORE {
+            let role = if round > 0 && self.random.below(4) == 0 {
+                Role::Work
+            } else {
+                Role::Submit {
+                    first_seed: history.next_seed(),
+                    again: history.unknown(),
+                }
+            };
+            let opened = self.kill_one(history, &role, was_open)?;
+            was_open |= opened;
+            // Now and then the next child finds what the last one left, and nobody has looked before.
+            if self.random.below(4) > 0 {
+                self.look(history)?;
+                was_open = true;
+            }
+        }
+        work_to_the_end(history)?;
+        self.look(history)?;
+        self.tally.stores += 1;
+        self.tally.acknowledged += history.acknowledged();
+        self.tally.outcomes += history.outcomes();
+        Ok(())
+    }
+
+    /// Starts a child and kills it. True if its open had ended.
+    fn kill_one(&mut self, history: &mut History, role: &Role, was_open: bool) -> Checked<bool> {
+        let early = if was_open { 4 } else { 2 };
+        let born = Instant::now();
+        let mut child = child::start(&history.dir, role)?;
+        let lines = listen(&mut child)?;
+        let opening_us = u64::try_from(self.opening.as_micros())?;
+        let (lines_due, wait_us) = if self.random.below(early) == 0 {
+            // While it starts, creates or recovers.
+            (0, self.random.below(opening_us * 5 / 4))
+        } else {
+            // Now and then long enough for the store to clean up old segments.
+            let most = if self.random.below(20) == 0 {
+                1_500
+            } else {
+                150
+            };
+            (1 + self.random.below(most), self.random.below(5_000))
+        };
+
+        let mut opened = false;
+        let mut heard = Vec::new();
+        while heard.len() < usize::try_from(lines_due)? {
+            match lines.recv_timeout(PATIENCE) {
+                Ok(line) => {
+                    if line == "open" {
+                        opened = true;
+                        self.opening = (self.opening * 3 + born.elapsed()) / 4;
+                    }
+                    heard.push(line);
+                    // It parks when its work is done, and says nothing more.
+                    if matches!(role, Role::Work) && opened {
+                        break;
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    child.kill()?;
+                    return Err(format!("{role:?} hangs after {heard:?}").into());
+                }
+            }
+        }
+        // This is the moment of the fault, not a wait for anything.
+        thread::sleep(Duration::from_micros(wait_us));
+        child.kill()?;
+        let status = child.wait()?;
+        heard.extend(lines);
+        for line in &heard {
+            opened |= line == "open";
+            history.hear(line)?;
+        }
+        if status.code().is_some() {
+            return Err(format!("{role:?} ended by itself, {status}").into());
+        }
+        self.tally.kills += 1;
+        self.tally.before_the_first_open_ended += u64::from(!opened && !was_open);
+        self.tally.before_another_open_ended += u64::from(!opened && was_open);
+        Ok(opened)
+    }
+
+    /// Checks what is there, exactly as the kill left it: with no operation registered nothing runs.
+    fn look(&mut self, history: &mut History) -> Checked {
+        let queue = work::frozen(&history.dir).open()?;
+        history.check(&queue)?;
+        Ok(queue.shutdown(PATIENCE)?)
+    }
+}
+
+/// The whole lines that the child says.
+fn listen(child: &mut Child) -> Checked<Receiver<String>> {
+    let stdout = child.stdout.take().ok_or("the child has no output")?;
+    let (said, lines) = channel();
+    thread::spawn(move || {
+        let mut reader = BufReader::new(stdout);
+        let mut line = String::new();
+        while reader.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
+            // What was cut off in the middle was not said.
+            let Some(whole) = line.strip_suffix('\n') else {
+                break;
+            };
+            if said.send(whole.to_owned()).is_err() {
+                break;
+            }
+            line.clear();
+        }
+    });
+    Ok(lines)
+}
+
+/// Lets everything complete that was ever begun.
+fn work_to_the_end(history: &History) -> Checked {
+    let queue = work::working(&history.dir).open()?;
+    for stopped in queue.batches(BatchFilter::all().state(State::Stopped)) {
+        queue.batch(stopped?.id)?.resume()?;
+    }
+    for status in queue.batches(BatchFilter::all()) {
+        let ended = queue.batch(status?.id)?.wait_timeout(PATIENCE)?;
+        ended.ok_or("a batch does not end")?;
+    }
+    history.check_completed(&queue)?;
+    Ok(queue.shutdown(PATIENCE)?)
+}
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    /// A number from 0 to below `end`.
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        work::mix(self.0) % end.max(1)
+    }
+}
