@@ -171,7 +171,16 @@ struct JournalReader {
 impl JournalReader {
     fn open(shared: &Arc<Shared>, live: &Arc<Live>) -> Result<Self, BatchError> {
         let batch = live.id;
+        // Read first: what is shown as ended is in the journal, and stays there.
+        let progress = live.progress();
+        let ended = progress.succeeded + progress.failed;
         let places = with_view(shared, |view| find_places(view, batch))?;
+        if places.len() < ended as usize {
+            let found = places.len();
+            return Err(read_error(StoreError(format!(
+                "{ended} items of batch {batch} have ended, its journal has {found} outcomes"
+            ))));
+        }
         Ok(Self {
             shared: Arc::clone(shared),
             batch,

@@ -8,15 +8,15 @@
 
 use batchwright::{
     AtLeastOnce, BatchError, BatchFilter, Context, ExactlyOnce, Failure, OpenError, Operation,
-    Outcome, Queue, State, Table,
+    Outcome, Queue, RetryPolicy, State, Table,
 };
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs::{self, OpenOptions};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 use twox_hash::XxHash3_64;
@@ -60,7 +60,7 @@ impl Operation for Echo {
 }
 
 fn echo(n: u64) -> String {
-    n.to_string().repeat(20)
+    n.to_string().repeat(1_000)
 }
 
 const BATCHES: u64 = 30;
@@ -284,25 +284,23 @@ fn flipped_bytes_are_never_a_panic_a_hang_or_a_wrong_value() -> Tested {
     let store = written()?;
     let data = fs::read(store.path().join("store/db"))?;
     let used = data.iter().rposition(|byte| *byte != 0).ok_or("no data")?;
-    let used = u64::try_from(used)?;
     let mut state = 7;
-    for (what, bytes, tries) in [("one bit", 0, 40), ("512 bytes", 512, 20)] {
+    for (what, bytes, tries) in [("one bit", 0, 25), ("512 bytes", 512, 15)] {
         let mut tally: BTreeMap<Verdict, u32> = BTreeMap::new();
         for _ in 0..tries {
-            let at = random(&mut state, used);
+            let at = usize::try_from(random(&mut state, u64::try_from(used)?))?;
             let verdict = damaged_copy(store.path(), |dir| {
-                let file = OpenOptions::new()
-                    .read(true)
-                    .write(true)
-                    .open(dir.join("store/db"))?;
-                let mut old = [0];
-                file.read_exact_at(&mut old, at)?;
-                let new = if bytes == 0 {
-                    vec![old[0] ^ 4]
+                let mut damaged = data.clone();
+                if bytes == 0 {
+                    damaged[at] ^= 4;
                 } else {
-                    vec![0xA5; bytes]
-                };
-                Ok(file.write_all_at(&new, at)?)
+                    damaged
+                        .iter_mut()
+                        .skip(at)
+                        .take(bytes)
+                        .for_each(|b| *b = 0xA5);
+                }
+                Ok(fs::write(dir.join("store/db"), damaged)?)
             })
             .map_err(|error| format!("{what} at {at} of {used}: {error}"))?;
             *tally.entry(verdict).or_default() += 1;
@@ -344,11 +342,12 @@ fn missing_and_torn_files_are_damage_and_one_torn_slot_is_not() -> Tested {
     for name in ["seal", "store/conf", "store/db", "store"] {
         let verdict = damaged_copy(store.path(), |dir| {
             let path = dir.join(name);
-            Ok(if path.is_dir() {
-                fs::remove_dir_all(path)?
+            let remove = if path.is_dir() {
+                fs::remove_dir_all
             } else {
-                fs::remove_file(path)?
-            })
+                fs::remove_file
+            };
+            Ok(remove(path)?)
         })?;
         assert_eq!(verdict, Verdict::RefusedUntouched, "{name} is missing");
     }
@@ -358,11 +357,12 @@ fn missing_and_torn_files_are_damage_and_one_torn_slot_is_not() -> Tested {
         (&[4096], Verdict::Intact),
     ] {
         let verdict = damaged_copy(store.path(), |dir| {
-            let seal = OpenOptions::new().write(true).open(dir.join("seal"))?;
+            let path = dir.join("seal");
+            let mut seal = fs::read(&path)?;
             for slot in slots {
-                seal.write_all_at(b"torn", slot + 20)?;
+                seal[slot + 20..slot + 24].copy_from_slice(b"torn");
             }
-            Ok(())
+            Ok(fs::write(path, seal)?)
         })?;
         assert_eq!(verdict, expected, "slots at {slots:?} torn");
     }
@@ -428,28 +428,97 @@ fn a_foreign_directory_is_refused_and_left_as_it_was() -> Tested {
     Ok(())
 }
 
+/// The storage engine's rows, past the library.
+fn rows(dir: &Path) -> Tested<sled::Db> {
+    let files = sled::Config::new().path(dir.join("store"));
+    let files = files.segment_size(8 << 20).mode(sled::Mode::LowSpace);
+    Ok(files.open()?)
+}
+
+/// The key of a part of a batch's journal.
+fn segment(batch: u64, number: u32) -> Vec<u8> {
+    [&b"J"[..], &batch.to_be_bytes(), &number.to_be_bytes()].concat()
+}
+
 /// Written as the next version of this library would, if it only raised the number.
 #[test]
 fn a_store_of_a_newer_format_is_refused() -> Tested {
     let store = written()?;
-    let files = sled::Config::new()
-        .path(store.path().join("store"))
-        .segment_size(8 << 20);
-    let db = files.mode(sled::Mode::LowSpace).open()?;
-    let mut meta = db.get(b"m")?.ok_or("no meta record")?.to_vec();
+    let rows = rows(store.path())?;
+    let mut meta = rows.get(b"m")?.ok_or("no meta record")?.to_vec();
     // Version and checksum of the record, then the format, then the rest.
     assert_eq!((meta[0], meta[9]), (1, 1));
     meta[9] = 2;
     let key_hash = XxHash3_64::oneshot_with_seed(1, b"m");
     let sum = XxHash3_64::oneshot_with_seed(key_hash, &meta[9..]);
     meta[1..9].copy_from_slice(&sum.to_le_bytes());
-    db.insert(b"m", meta)?;
-    db.flush()?;
-    drop(db);
+    rows.insert(b"m", meta)?;
+    drop(rows);
     match open(store.path()) {
         Err(OpenError::NewerFormat {
             found, supported, ..
         }) => assert_eq!((found, supported), (2, 1)),
+        other => return Err(format!("not refused: {other:?}").into()),
+    }
+    Ok(())
+}
+
+#[test]
+fn outcomes_that_are_lost_from_an_ended_batch_are_an_error() -> Tested {
+    let store = written()?;
+    let rows = rows(store.path())?;
+    rows.remove(segment(1, 0))?.ok_or("no such segment")?;
+    drop(rows);
+    let queue = open(store.path())?;
+    let outcomes = queue.batch(1)?.outcomes().map(Iterator::count);
+    let error = outcomes.err().ok_or("they were read as if they were all")?;
+    assert!(error.to_string().contains("60 items of batch 1"), "{error}");
+    // The others are there.
+    assert_eq!(read_batch(&queue, 2)?, Ok(ITEMS));
+    Ok(())
+}
+
+/// Asks for another attempt every time, and tells after the fifth.
+struct Insist(Mutex<Sender<()>>);
+
+impl Operation for Insist {
+    const NAME: &'static str = "insist";
+    type Item = ();
+    type Output = ();
+    type Guarantee = AtLeastOnce;
+
+    fn run(&self, (): (), cx: &mut Context<AtLeastOnce>) -> Result<(), Failure> {
+        if cx.attempt() == 6 {
+            let told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let _ = told.send(());
+        }
+        Err(Failure::retryable("again", "always"))
+    }
+
+    fn retry(&self) -> RetryPolicy {
+        RetryPolicy::exponential(u32::MAX, Duration::from_millis(1)).factor(1)
+    }
+}
+
+#[test]
+fn a_gap_in_the_journal_of_an_unfinished_batch_is_damage() -> Tested {
+    let dir = tempfile::tempdir()?;
+    let (teller, told) = channel();
+    let insist = Insist(Mutex::new(teller));
+    let queue = Queue::builder(dir.path()).register(insist).open()?;
+    let id = queue.submit::<Insist>([()])?.id();
+    // By then five attempts are recorded, each in a commit of its own.
+    told.recv_timeout(PATIENCE)?;
+    queue.shutdown(PATIENCE)?;
+    drop(open(dir.path())?);
+    let rows = rows(dir.path())?;
+    rows.remove(segment(id.into(), 2))?
+        .ok_or("no such segment")?;
+    drop(rows);
+    match open(dir.path()) {
+        Err(OpenError::Damaged { what, .. }) => {
+            assert!(what.contains("segment 2 of the journal"), "{what}");
+        }
         other => return Err(format!("not refused: {other:?}").into()),
     }
     Ok(())

@@ -230,6 +230,7 @@ impl Kernel {
         views
     }
 
+    #[cfg(test)]
     pub(crate) fn unfinished(&self) -> usize {
         self.batches.len()
     }

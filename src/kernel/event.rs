@@ -13,12 +13,6 @@ pub(crate) enum Fate {
     Retry { due: Timestamp },
 }
 
-impl Fate {
-    pub(crate) fn is_final(self) -> bool {
-        !matches!(self, Self::Retry { .. })
-    }
-}
-
 /// The end of one attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ItemEvent {

@@ -100,6 +100,7 @@ impl Order {
         }
     }
 
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.lines.is_empty() && self.outside.is_empty() && self.inside.is_empty()
     }

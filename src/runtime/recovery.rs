@@ -148,12 +148,19 @@ pub(crate) fn load_batch(
         .operation
         .ok_or_else(|| StoreError(format!("batch {id} is of an operation that is not known")))?;
     let mut state = BatchState::queued(live.total);
-    let mut next_segment = 0;
+    let mut next_segment = None;
     let mut journal_bytes = 0;
     for row in source.rows(&keys::segments(id))? {
         let (key, value) = row?;
-        let number = keys::segment_number(&key);
-        next_segment = number.map_or(next_segment, |number| number + 1);
+        let number = keys::segment_number(&key)
+            .ok_or_else(|| StoreError(format!("a malformed key in the journal of batch {id}")))?;
+        // A journal that was rewritten begins later; none has a gap.
+        if let Some(missing) = next_segment.filter(|next| *next != number) {
+            return Err(StoreError(format!(
+                "segment {missing} of the journal of batch {id} is missing"
+            )));
+        }
+        next_segment = Some(number + 1);
         journal_bytes += value.len();
         let mut clock = Timestamp::default();
         for entry in Segment::open(id, &key, &value)? {
@@ -177,7 +184,7 @@ pub(crate) fn load_batch(
             keys,
             state,
         },
-        next_segment,
+        next_segment: next_segment.unwrap_or(0),
         journal_bytes,
     })
 }

@@ -69,7 +69,7 @@ impl Worker {
 
     fn tick(&mut self, work: Work) -> Result<(), WriterGone> {
         match work {
-            Work::Slice(job) => self.begin(&job),
+            Work::Slice(job) => self.begin(&job).map(drop),
             Work::Lease(tables) => self.hold_lease(*tables),
         }
     }
@@ -80,8 +80,10 @@ impl Worker {
         self.tables = Some(tables);
         let since = Instant::now();
         while let Ok(job) = self.leased.try_recv() {
-            self.begin(&job)?;
-            if since.elapsed() > LEASE_TIME && !self.work.is_empty() {
+            // After a slice that came back unfinished the next one may hold later items of the same
+            // batch: the kernel sees to it before it grants the lease again.
+            let whole = self.begin(&job)?;
+            if !whole || (since.elapsed() > LEASE_TIME && !self.work.is_empty()) {
                 break;
             }
         }
@@ -91,13 +93,18 @@ impl Worker {
         }
     }
 
-    fn begin(&mut self, job: &Job) -> Result<(), WriterGone> {
+    /// Runs a slice; false when items of it were left.
+    fn begin(&mut self, job: &Job) -> Result<bool, WriterGone> {
         if !job.claim.take() {
             // Recalled: the kernel has handed its items on.
-            return Ok(());
+            return Ok(true);
         }
         match self.run_slice(job) {
-            Ok(finished) => self.send(Command::Finished(Box::new(finished))),
+            Ok(finished) => {
+                let whole = finished.verdicts.len() == job.slice.items.len();
+                self.send(Command::Finished(Box::new(finished)))?;
+                Ok(whole)
+            }
             Err(StoreError(reason)) => {
                 self.send(Command::Failed(reason))?;
                 Err(WriterGone)

@@ -291,6 +291,7 @@ impl Writer {
     }
 
     fn act(&mut self, outputs: Vec<Output>, block: &Block) -> Result<(), StoreError> {
+        let mut recalled = Vec::new();
         for output in outputs {
             match output {
                 Output::Admitted {
@@ -307,12 +308,21 @@ impl Writer {
                         active.live.gate.close();
                     }
                 }
-                Output::Recall { slice } => self.recall(slice)?,
+                Output::Recall { slice } => recalled.extend(self.recall(slice)),
                 Output::Ended { batch, view } => self.end(batch, &view),
                 Output::Defect { batch, error } => {
                     return Err(StoreError(format!("batch {batch}: {error}")));
                 }
             }
+        }
+        // Only now: what follows from it comes after all of the above.
+        for slice in recalled {
+            self.handle(Input::Finished {
+                slice,
+                verdicts: Vec::new(),
+                returned: true,
+                busy_us: 0,
+            })?;
         }
         Ok(())
     }
@@ -491,17 +501,12 @@ impl Writer {
         }
     }
 
-    fn recall(&mut self, slice: SliceId) -> Result<(), StoreError> {
+    /// Takes a slice back, unless a worker has begun it.
+    fn recall(&mut self, slice: SliceId) -> Option<SliceId> {
         let recalled = self.claims.get(&slice).is_some_and(|claim| claim.take());
-        if !recalled {
-            return Ok(());
-        }
-        self.claims.remove(&slice);
-        self.handle(Input::Finished {
-            slice,
-            verdicts: Vec::new(),
-            returned: true,
-            busy_us: 0,
+        recalled.then(|| {
+            self.claims.remove(&slice);
+            slice
         })
     }
 

@@ -67,7 +67,7 @@ pub(crate) fn live() {
 
 fn play(dir: &Path, role: Role) -> Lived<()> {
     let queue = work::working(dir).open()?;
-    say("open");
+    say(crate::OPEN);
     match role {
         Role::Work => {
             let mut ids: Vec<BatchId> = Vec::new();

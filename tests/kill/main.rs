@@ -73,6 +73,23 @@ struct Tally {
     outcomes: usize,
 }
 
+/// What a child says when its queue is open.
+const OPEN: &str = "open";
+
+/// When to kill a child: after so many lines, the last of which begins so, and a wait.
+struct Moment {
+    lines: usize,
+    then: &'static str,
+    wait: Duration,
+}
+
+impl Moment {
+    fn has_come(&self, heard: &[String]) -> bool {
+        let last = heard.last().map_or("", String::as_str);
+        heard.len() >= self.lines && last.starts_with(self.then)
+    }
+}
+
 struct Killer {
     random: Random,
     /// How long a child takes from its start to the end of its open, measured.
@@ -94,8 +111,10 @@ impl Killer {
             };
             let opened = self.kill_one(history, &role, was_open)?;
             was_open |= opened;
-            // Now and then the next child finds what the last one left, and nobody has looked before.
-            if self.random.below(4) > 0 {
+            // Now and then the next child finds what the last one left, and nobody has looked before;
+            // mostly so while there is no store, because looking creates it.
+            let looks = if was_open { 3 } else { 1 };
+            if self.random.below(4) < looks {
                 self.look(history)?;
                 was_open = true;
             }
@@ -110,38 +129,18 @@ impl Killer {
 
     /// Starts a child and kills it. True if its open had ended.
     fn kill_one(&mut self, history: &mut History, role: &Role, was_open: bool) -> Checked<bool> {
-        let early = if was_open { 4 } else { 2 };
+        let moment = self.choose_moment(role, was_open)?;
         let born = Instant::now();
         let mut child = child::start(&history.dir, role)?;
         let lines = listen(&mut child)?;
-        let opening_us = u64::try_from(self.opening.as_micros())?;
-        let (lines_due, wait_us) = if self.random.below(early) == 0 {
-            // While it starts, creates or recovers.
-            (0, self.random.below(opening_us * 5 / 4))
-        } else {
-            // Now and then long enough for the store to clean up old segments.
-            let most = if self.random.below(20) == 0 {
-                1_500
-            } else {
-                150
-            };
-            (1 + self.random.below(most), self.random.below(5_000))
-        };
-
-        let mut opened = false;
         let mut heard = Vec::new();
-        while heard.len() < usize::try_from(lines_due)? {
+        while !moment.has_come(&heard) {
             match lines.recv_timeout(PATIENCE) {
                 Ok(line) => {
-                    if line == "open" {
-                        opened = true;
+                    if line == OPEN {
                         self.opening = (self.opening * 3 + born.elapsed()) / 4;
                     }
                     heard.push(line);
-                    // It parks when its work is done, and says nothing more.
-                    if matches!(role, Role::Work) && opened {
-                        break;
-                    }
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {
@@ -151,21 +150,56 @@ impl Killer {
             }
         }
         // This is the moment of the fault, not a wait for anything.
-        thread::sleep(Duration::from_micros(wait_us));
+        thread::sleep(moment.wait);
         child.kill()?;
         let status = child.wait()?;
         heard.extend(lines);
         for line in &heard {
-            opened |= line == "open";
             history.hear(line)?;
         }
         if status.code().is_some() {
             return Err(format!("{role:?} ended by itself, {status}").into());
         }
+        let opened = heard.iter().any(|line| line == OPEN);
         self.tally.kills += 1;
         self.tally.before_the_first_open_ended += u64::from(!opened && !was_open);
         self.tally.before_another_open_ended += u64::from(!opened && was_open);
         Ok(opened)
+    }
+
+    fn choose_moment(&mut self, role: &Role, was_open: bool) -> Checked<Moment> {
+        // Creating happens once in a store's life: mostly then.
+        let starting = if was_open { 1 } else { 3 };
+        if self.random.below(4) < starting {
+            // While it starts, creates or recovers.
+            let opening_us = u64::try_from(self.opening.as_micros())?;
+            return Ok(Moment {
+                lines: 0,
+                then: "",
+                wait: Duration::from_micros(self.random.below(opening_us * 5 / 4)),
+            });
+        }
+        if matches!(role, Role::Work) {
+            // It says nothing more when its work is done.
+            return Ok(Moment {
+                lines: 0,
+                then: OPEN,
+                wait: Duration::from_micros(self.random.below(5_000)),
+            });
+        }
+        // Now and then long enough for the store to clean up old segments.
+        let long = self.random.below(20) == 0;
+        let lines = 1 + self.random.below(if long { 1_500 } else { 150 });
+        let lines = usize::try_from(lines)?;
+        // Right after it was told something, which must then be so; or at any time.
+        let told = ["submitted", "stopped", "resumed", "outcomes"];
+        let then = told.get(usize::try_from(self.random.below(8))?);
+        let wait_us = then.map_or_else(|| self.random.below(5_000), |_| 0);
+        Ok(Moment {
+            lines,
+            then: then.copied().unwrap_or_default(),
+            wait: Duration::from_micros(wait_us),
+        })
     }
 
     /// Checks what is there, exactly as the kill left it: with no operation registered nothing runs.

@@ -140,7 +140,7 @@ fn submit_and_wait(queue: &Queue, thread: usize) -> Tested {
     Ok(())
 }
 
-/// What the child should have said: two things for each of its batches, and five at other times.
+/// What the child should have said: its requests alone, two things for each batch together, and four more.
 const SAID: usize = 4 + 2 * 3 * 8 + 4;
 
 /// The calls of the child in `dir`; none where strace does not work.

@@ -96,15 +96,19 @@ fn the_first_start_is_kept_through_crash_and_resume() {
     let slice = rig.out()[0].id;
     rig.end(slice, &[Verdict::Succeeded], false);
     rig.stop(batch);
-    rig.give_back(slice);
+    for slice in rig.slices_of(batch) {
+        rig.give_back(slice.id);
+    }
     rig.commit();
     rig.now = rig.now.plus_ms(5_000);
     rig.resume(batch);
     rig.commit();
-    assert_eq!(rig.view(batch).started_at, Some(first_start));
-    assert_eq!(rig.view(batch).ended_at, None);
-    rig.crash();
-    assert_eq!(rig.view(batch).started_at, Some(first_start));
+    for _ in 0..2 {
+        let view = rig.view(batch);
+        assert_eq!((view.phase, view.ended_at), (Phase::Running, None));
+        assert_eq!(view.started_at, Some(first_start));
+        rig.crash();
+    }
 }
 
 #[test]
@@ -240,6 +244,19 @@ fn a_resumed_batch_keeps_its_new_place_through_a_crash() {
     rig.commit();
     rig.run_all();
     assert_eq!(rig.disk.durable[&third].state().phase, Phase::Completed);
+}
+
+#[test]
+fn a_batch_submitted_after_a_crash_stands_behind_those_from_before() {
+    let mut rig = Rig::new(&[at_least_once()], 4);
+    let first = rig.submit_keyed(OP, &[7]);
+    rig.submit_keyed(OP, &[8]);
+    rig.commit();
+    rig.crash();
+    let later = rig.submit_keyed(OP, &[7]);
+    rig.commit();
+    assert!(rig.view(later).position > rig.view(first).position);
+    assert_eq!(rig.running(later), []);
 }
 
 #[test]

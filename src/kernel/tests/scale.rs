@@ -89,6 +89,7 @@ fn retries_that_fire_one_by_one_do_not_search_their_batch() {
         rig.end_all(slice, Verdict::Retryable);
     }
     while let Some(wake) = rig.next_wake() {
+        assert!(wake > rig.now, "a timer that is due does not fire");
         rig.advance(wake.0 - rig.now.0);
         while let Some(slice) = rig.out().first().map(|slice| slice.id) {
             rig.end_all(slice, Verdict::Succeeded);

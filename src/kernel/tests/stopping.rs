@@ -250,6 +250,23 @@ fn only_stopped_batches_are_resumed() {
 }
 
 #[test]
+fn a_batch_whose_stop_is_not_durable_is_not_resumed() {
+    let mut rig = Rig::new(&[at_least_once()], 1);
+    let batch = rig.submit(OP, 1);
+    rig.commit();
+    let slice = rig.out()[0].id;
+    rig.stop(batch);
+    rig.give_back(slice);
+    assert_eq!(rig.view(batch).phase, Phase::Stopped);
+    let out = rig.resume(batch);
+    assert!(matches!(out[..], [Output::Refused { .. }]), "{out:?}");
+    rig.commit();
+    rig.resume(batch);
+    rig.commit();
+    assert_eq!(rig.running(batch), [(0, 1)]);
+}
+
+#[test]
 fn a_slice_that_comes_back_after_its_batch_ended_changes_nothing() {
     let mut rig = Rig::new(&[at_least_once()], 1);
     let batch = rig.submit(OP, 2);
