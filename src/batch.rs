@@ -99,7 +99,7 @@ impl<O> Batch<O> {
     /// [`BatchError::NotStopped`] unless the batch is stopped, [`BatchError::Unregistered`],
     /// [`BatchError::Full`], [`BatchError::Unknown`] when the queue failed on the way.
     pub fn resume(&self) -> Result<Status, BatchError> {
-        if self.live.operation.is_none() {
+        if self.shared.blocked(&self.live) == Some(Blocked::Unregistered) {
             let operation = self.live.operation_name.to_string();
             return Err(BatchError::Unregistered { operation });
         }

@@ -107,7 +107,8 @@ impl Builder {
 
     fn worker_count(&self) -> usize {
         let cores = || thread::available_parallelism().map_or(2, usize::from);
-        self.workers.unwrap_or_else(cores).min(limits::WORKERS_MAX)
+        self.workers
+            .unwrap_or_else(|| cores().min(limits::WORKERS_MAX))
     }
 
     pub(crate) fn check(&self) -> Result<(), OpenError> {

@@ -117,8 +117,10 @@ impl Chunk {
             for (json, key) in &self.items {
                 packer.push(Encoded { json, key: *key });
             }
+            // Only a chunk of one item can be over: others end before.
+            packer.check(queue.limits())?;
             match queue.send(packer.finish(operation, None)) {
-                Err(SubmitError::Full { .. }) => queue.wait_for_room(seen),
+                Err(SubmitError::Full { .. }) if queue.may_wait() => queue.wait_for_room(seen),
                 sent => return sent,
             }
         }

@@ -89,6 +89,10 @@ pub(crate) const WRITER_CHANNEL: usize = 256;
 /// A worker hands back what it has after this long, so that progress is live and stop is quick.
 pub(crate) const SLICE_TIME: Duration = Duration::from_millis(5);
 
+/// While an item waits for a retry the clock is looked at this often: by so much at most does setting it
+/// back prolong the wait, or is setting it forward noticed late.
+pub(crate) const CLOCK_LOOK: Duration = Duration::from_secs(10);
+
 /// Items in one slice, at most: what a crash makes run again is workers x slice.
 pub(crate) const SLICE_ITEMS: u32 = 256;
 

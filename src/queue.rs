@@ -102,8 +102,8 @@ impl Queue {
     /// Submits any number of items as batches of up to 1,000, in order, each durable before the next.
     ///
     /// The chunks are submitted under `key` and their number: the same import again, after an error or a
-    /// crash, goes on where it stopped and adds nothing twice. Waits while the queue is full. An
-    /// import is not atomic.
+    /// crash, goes on where it stopped and adds nothing twice. Waits while the queue is full, but in a
+    /// handler of this queue, where that is an error. An import is not atomic.
     ///
     /// # Errors
     /// [`ImportError`] at the first chunk that is not accepted; what was accepted before it is durable.
@@ -151,7 +151,8 @@ impl Queue {
             return Err(shared.gone().into());
         }
         match answer.recv() {
-            Ok(Submitted::Batch(id)) => Ok(self.handle(id)?),
+            Ok(Submitted::New(live)) => Ok(Batch::new(Arc::clone(shared), live)),
+            Ok(Submitted::Before(id)) => Ok(self.handle(id)?),
             Ok(Submitted::Full { limit }) => Err(SubmitError::Full { limit }),
             Ok(Submitted::Conflict { batch }) => Err(SubmitError::KeyConflict { batch }),
             Ok(Submitted::Closing) => Err(SubmitError::Closed),
@@ -161,6 +162,11 @@ impl Queue {
                 closed => closed.into(),
             }),
         }
+    }
+
+    /// Whether this thread may wait for batches to end: on a worker they may be waiting for it.
+    pub(crate) fn may_wait(&self) -> bool {
+        !is_engaged(self.shared(), Role::Worker)
     }
 
     /// Waits until an unfinished batch ends, if none has since `seen`.
@@ -183,9 +189,13 @@ impl Queue {
 
     fn handle<O>(&self, id: BatchId) -> Result<Batch<O>, BatchError> {
         let shared = self.shared();
-        let live = shared.registry.find_or_load(id, || {
-            with_view(shared, |view| recovery::load_live(view, id, shared))
-        })?;
+        let live = match shared.registry.find(id) {
+            Some(live) => Some(live),
+            None => with_view(shared, |view| {
+                let load = || recovery::load_live(view, id, shared);
+                shared.registry.find_or_load(id, load)
+            })?,
+        };
         let live = live.ok_or(BatchError::NotFound { id })?;
         Ok(Batch::new(Arc::clone(shared), live))
     }
@@ -349,7 +359,11 @@ impl Batches {
                 }
                 return Ok(None);
             };
-            let status = self.queue.batch(id)?.status()?;
+            let status = match self.queue.batch(id) {
+                // Its submitter has not been told of it either.
+                Err(BatchError::NotFound { .. }) => continue,
+                batch => batch?.status()?,
+            };
             if self.filter.matches(&status) {
                 return Ok(Some(status));
             }

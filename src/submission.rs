@@ -125,10 +125,7 @@ pub(crate) fn prepare<O: Operation>(
                 failure,
             }),
         }
-        if packer.bytes > limits.batch_bytes {
-            let limit = limits.batch_bytes;
-            return Err(SubmitError::BatchTooLarge { limit });
-        }
+        packer.check(limits)?;
     }
     if !invalid.is_empty() {
         return Err(SubmitError::Invalid { items: invalid });
@@ -166,6 +163,15 @@ impl Packer {
             bytes: 0,
             idempotency: scope.map(|scope| (scope, Sha256::new())),
         }
+    }
+
+    /// Refuses a batch over the limit of bytes.
+    pub(crate) fn check(&self, limits: &Limits) -> Result<(), SubmitError> {
+        let limit = limits.batch_bytes;
+        if self.bytes > limit {
+            return Err(SubmitError::BatchTooLarge { limit });
+        }
+        Ok(())
     }
 
     pub(crate) fn push(&mut self, item: Encoded<'_>) {

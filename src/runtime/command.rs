@@ -33,8 +33,10 @@ pub(crate) struct Idempotency {
 
 #[derive(Debug)]
 pub(crate) enum Submitted {
-    /// Durable: a new batch, or the one that was submitted under the same key before.
-    Batch(BatchId),
+    /// Durable: a new batch.
+    New(Arc<Live>),
+    /// Durable: the batch that was submitted under the same key before.
+    Before(BatchId),
     Full {
         limit: usize,
     },

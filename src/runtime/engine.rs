@@ -119,7 +119,9 @@ impl Engine {
     /// Starts nothing more and waits until what runs has ended; false when `limit` came first.
     pub(crate) fn shut_down(&self, limit: Duration) -> bool {
         self.ask_to_close();
-        self.shared.threads().wait(Instant::now() + limit)
+        // A limit past the end of time is no limit.
+        let deadline = Instant::now().checked_add(limit);
+        self.shared.threads().wait(deadline)
     }
 
     /// Starts nothing more.

@@ -38,13 +38,15 @@ impl Progress {
 
 impl From<&BatchView> for Progress {
     fn from(view: &BatchView) -> Self {
+        let state = view.phase.state();
         Self {
-            state: view.phase.state(),
+            state,
             stop_requested: view.phase == Phase::Stopping,
             succeeded: view.succeeded,
             failed: view.failed,
             in_flight: view.in_flight,
-            waiting: view.waiting,
+            // In a stopped batch nothing waits for a time: `resume` is what its items need.
+            waiting: if state.has_ended() { 0 } else { view.waiting },
             started_at: view.started_at,
             ended_at: view.ended_at,
         }
@@ -164,7 +166,13 @@ impl Registry {
         }
     }
 
-    /// The batch, or what `load` reads of it; two callers get the same.
+    /// The batch, if somebody holds it.
+    pub(crate) fn find(&self, id: BatchId) -> Option<Arc<Live>> {
+        self.entries().lives.get(&id).and_then(Weak::upgrade)
+    }
+
+    /// The batch, or what `load` reads of it; two callers get the same. The caller holds a view, so
+    /// that what is read is not overtaken by a commit, and `load` waits for nothing.
     pub(crate) fn find_or_load<E>(
         &self,
         id: BatchId,
@@ -174,7 +182,6 @@ impl Registry {
         if let Some(live) = entries.lives.get(&id).and_then(Weak::upgrade) {
             return Ok(Some(live));
         }
-        // Under the lock: what is read must not be overtaken by a resume.
         let Some(live) = load()?.map(Arc::new) else {
             return Ok(None);
         };

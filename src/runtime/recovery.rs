@@ -160,7 +160,7 @@ pub(crate) fn load_batch(
                 "segment {missing} of the journal of batch {id} is missing"
             )));
         }
-        next_segment = Some(number + 1);
+        next_segment = Some(number.saturating_add(1));
         journal_bytes += value.len();
         let mut clock = Timestamp::default();
         for entry in Segment::open(id, &key, &value)? {
@@ -213,7 +213,7 @@ fn load_keys(source: &impl Source, batch: BatchId) -> Result<Option<Box<[u64]>>,
     Ok((key_parts > 0).then(|| hashes.into_boxed_slice()))
 }
 
-/// A batch for a handle: as it ended, or as it was submitted.
+/// A batch for a handle, as it ended. Unfinished ones are in the registry as soon as anybody knows of them.
 pub(crate) fn load_live(
     source: &impl Source,
     batch: BatchId,
@@ -223,11 +223,15 @@ pub(crate) fn load_live(
         return Ok(None);
     };
     let key = keys::summary(batch);
-    let value = source.value(&key)?.ok_or_else(|| {
-        StoreError(format!(
+    let Some(value) = source.value(&key)? else {
+        // Durable since a moment ago: the writer has not come to announcing it.
+        if source.value(&keys::unfinished(batch))?.is_some() {
+            return Ok(None);
+        }
+        return Err(StoreError(format!(
             "batch {batch} is neither unfinished nor has it ended"
-        ))
-    })?;
+        )));
+    };
     let summary: Summary = codec::decode(&key, &value)?;
     let progress = Progress::from(&summary);
     Ok(Some(shared.live_of(facts(batch, header, shared), progress)))

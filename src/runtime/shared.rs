@@ -121,7 +121,11 @@ impl Shared {
             Some(reason) => BatchError::Failed {
                 reason: reason.to_owned(),
             },
-            None => BatchError::Closed,
+            None if self.is_closed() => BatchError::Closed,
+            // A thread of ours is on its way down.
+            None => BatchError::Failed {
+                reason: "a defect of batchwright: its writer has ended".to_owned(),
+            },
         }
     }
 
@@ -257,13 +261,13 @@ impl Threads {
     }
 
     /// Waits until all have ended; false when `deadline` came first.
-    pub(crate) fn wait(&self, deadline: Instant) -> bool {
+    pub(crate) fn wait(&self, deadline: Option<Instant>) -> bool {
         loop {
             let started = self.started.load(Ordering::SeqCst);
             if self.ended.seen() >= started {
                 return true;
             }
-            if !self.ended.wait_past(started - 1, Some(deadline)) {
+            if !self.ended.wait_past(started - 1, deadline) {
                 return false;
             }
         }

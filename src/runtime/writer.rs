@@ -8,7 +8,7 @@ use super::recovery;
 use super::shared::Shared;
 use super::tables::Tables;
 use crate::kernel::{
-    BatchId, BatchView, Event, Fate, Input, Kernel, Output, Refusal, Slice, SliceId, Ticket,
+    BatchId, BatchView, Event, Fate, Input, Kernel, Output, Refusal, Slice, SliceId, State, Ticket,
     Timestamp,
 };
 use crate::limits;
@@ -44,6 +44,8 @@ pub(crate) struct Writer {
     callers: BTreeMap<Ticket, Caller>,
     next_ticket: u64,
     round: Round,
+    /// Commands that waited for a commit.
+    deferred: Vec<Command>,
     closing: bool,
 }
 
@@ -69,12 +71,16 @@ enum Caller {
 struct Round {
     rows: Group,
     journals: BTreeMap<BatchId, SegmentBuilder>,
+    /// New batches.
+    admitted: Vec<Arc<Live>>,
     /// Stopped batches that go on.
     rejoined: BTreeSet<BatchId>,
     /// Idempotency keys that the commit makes durable.
     used_keys: HashMap<[u8; 32], UsedKey>,
     /// Submitters whose answer is known, once the commit is durable.
     joiners: Vec<(Sender<Submitted>, Submitted)>,
+    /// To be looked at when the commit is durable.
+    resumes: Vec<Command>,
     /// The last slice whose table writes are in.
     writes_version: Option<u64>,
     bytes: usize,
@@ -103,6 +109,7 @@ impl Writer {
             callers: BTreeMap::new(),
             next_ticket: 0,
             round: Round::default(),
+            deferred: Vec::new(),
             closing: false,
         }
     }
@@ -130,6 +137,9 @@ impl Writer {
     }
 
     fn receive(&mut self) -> Option<Command> {
+        if let Some(command) = self.deferred.pop() {
+            return Some(command);
+        }
         if self.closing && self.kernel.slices_in_flight() == 0 && self.lease.is_some() {
             return None;
         }
@@ -138,7 +148,7 @@ impl Writer {
             return self.commands.recv().ok();
         };
         let now = self.shared.timeline.now();
-        let wait = Duration::from_millis(due.0.saturating_sub(now.0));
+        let wait = Duration::from_millis(due.0.saturating_sub(now.0)).min(limits::CLOCK_LOOK);
         match self.commands.recv_timeout(wait) {
             Ok(command) => Some(command),
             Err(RecvTimeoutError::Timeout) => Some(Command::Tick),
@@ -199,7 +209,7 @@ impl Writer {
         {
             let batch = used.batch;
             let answer = if used.content == idempotency.content {
-                Submitted::Batch(batch)
+                Submitted::Before(batch)
             } else {
                 Submitted::Conflict { batch }
             };
@@ -235,6 +245,11 @@ impl Writer {
         let batch = live.id;
         if let Some(view) = self.kernel.view(batch) {
             let state = view.phase.state();
+            if state == State::Stopped {
+                // Its stop is in this round: once that is durable, it can be resumed.
+                self.round.resumes.push(Command::Resume(live, reply));
+                return Ok(());
+            }
             let _ = reply.send(Steered::NotStopped { state });
             return Ok(());
         }
@@ -343,6 +358,7 @@ impl Writer {
             next_segment: 0,
             journal_bytes: 0,
         };
+        self.round.admitted.push(Arc::clone(&active.live));
         self.active.insert(batch, active);
         Ok(())
     }
@@ -514,9 +530,8 @@ impl Writer {
         match self.callers.remove(&ticket) {
             Some(Caller::Admitted(reply, batch)) => {
                 if let Some(active) = self.active.get(&batch) {
-                    self.shared.registry.insert(&active.live);
+                    let _ = reply.send(Submitted::New(Arc::clone(&active.live)));
                 }
-                let _ = reply.send(Submitted::Batch(batch));
             }
             Some(Caller::Steerer(reply)) => {
                 let _ = reply.send(Steered::Done);
@@ -540,17 +555,22 @@ impl Writer {
     /// Makes the round durable, then publishes, answers and starts what depended on it.
     fn commit_round(&mut self) -> Result<(), StoreError> {
         self.close_journals()?;
-        let round = std::mem::take(&mut self.round);
-        if !round.rows.is_empty() {
+        let rows = std::mem::take(&mut self.round.rows);
+        if !rows.is_empty() {
             self.shared.commit_begins();
+            let (registry, admitted) = (&self.shared.registry, &self.round.admitted);
+            // Who finds a batch in the store must find it in the registry too.
+            let register = || admitted.iter().for_each(|live| registry.insert(live));
             self.committer
-                .commit(round.rows, self.kernel.next_batch())?;
+                .commit(rows, self.kernel.next_batch(), register)?;
             self.shared.commit_ends();
             if let Some(reason) = self.shared.failure() {
                 // The watchdog has given this commit up, and said so to everybody.
                 return Err(StoreError(reason.to_owned()));
             }
         }
+        // Not before: those who wait for an answer must not be let go without one.
+        let round = std::mem::take(&mut self.round);
         if let Some(version) = round.writes_version {
             self.durable_writes.store(version, Ordering::Release);
         }
@@ -565,6 +585,7 @@ impl Writer {
         for (reply, answer) in round.joiners {
             let _ = reply.send(answer);
         }
+        self.deferred.extend(round.resumes);
         Ok(())
     }
 

@@ -61,7 +61,8 @@ impl Vault {
         drop(store);
     }
 
-    /// Keeps views out while `commit` runs.
+    /// Keeps views out while `commit` runs, and after its failure until the vault is closed: who is
+    /// turned away is to find the reason.
     fn exclusively<T>(
         &self,
         commit: impl FnOnce() -> Result<T, StoreError>,
@@ -73,15 +74,10 @@ impl Vault {
             .wait_while(state, |state| state.views > 0)
             .unwrap_or_else(PoisonError::into_inner);
         drop(state);
-        let committed = commit();
-        let mut state = self.state();
-        state.committing = false;
-        if committed.is_err() {
-            state.store = None;
-        }
-        drop(state);
+        let committed = commit()?;
+        self.state().committing = false;
         self.changed.notify_all();
-        committed
+        Ok(committed)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -198,12 +194,21 @@ impl Committer {
         self.store.scan(&range.start, &range.end)
     }
 
-    /// Makes the group durable, whole or not at all. After an error its outcome is unknown, and
-    /// nothing can be read or written until the store is opened again.
-    pub(crate) fn commit(&mut self, group: Group, next_batch: BatchId) -> Result<(), StoreError> {
+    /// Makes the group durable, whole or not at all, and calls `then` before anybody can see it. After
+    /// an error its outcome is unknown; the vault is to be closed, views wait until it is.
+    pub(crate) fn commit(
+        &mut self,
+        group: Group,
+        next_batch: BatchId,
+        then: impl FnOnce(),
+    ) -> Result<(), StoreError> {
         let writes = self.prepare(group, next_batch);
         let (store, sequence) = (&self.store, self.meta.sequence);
-        self.vault.exclusively(|| store.commit(sequence, writes?))
+        self.vault.exclusively(|| {
+            store.commit(sequence, writes?)?;
+            then();
+            Ok(())
+        })
     }
 
     fn prepare(&mut self, group: Group, next_batch: BatchId) -> Result<Writes, StoreError> {
@@ -334,7 +339,7 @@ mod tests {
         for n in 0..10 {
             group.insert(table_row(n), row(&table_row(n), 1));
         }
-        committer.commit(group, BatchId(1))?;
+        committer.commit(group, BatchId(1), || {})?;
         recount(&*store, &meta(&*store))?;
         // Behind the committer's back.
         let mut lost = Writes::default();
@@ -360,7 +365,7 @@ mod tests {
             let commit = scope.spawn(move || {
                 let mut group = Group::default();
                 group.insert(table_row(1), row(&table_row(1), 1));
-                committer.commit(group, BatchId(1))
+                committer.commit(group, BatchId(1), || {})
             });
             assert!(held.wait_for_commit());
             let reader = scope.spawn(|| {
@@ -383,7 +388,7 @@ mod tests {
             scope.spawn(move || {
                 let mut group = Group::default();
                 group.insert(table_row(1), row(&table_row(1), 1));
-                committer.commit(group, BatchId(1))
+                committer.commit(group, BatchId(1), || {})
             });
             assert!(held.wait_for_commit());
             let reader = scope.spawn(|| vault.view().is_none());
@@ -394,14 +399,19 @@ mod tests {
     }
 
     #[test]
-    fn after_a_failed_commit_nothing_can_be_read() {
+    fn after_a_failed_commit_nothing_can_be_read_and_readers_wait_until_it_is_known_why() {
         let disk = MemoryDisk::default();
         let (vault, mut committer, _) = vault(&disk);
         disk.fail_next_commit(super::super::memory::CommitFault::Done);
         let mut group = Group::default();
         group.insert(table_row(1), row(&table_row(1), 1));
-        assert!(committer.commit(group, BatchId(1)).is_err());
-        assert!(vault.view().is_none());
+        assert!(committer.commit(group, BatchId(1), || {}).is_err());
+        thread::scope(|scope| {
+            let reader = scope.spawn(|| vault.view().is_none());
+            assert!(!reader.is_finished());
+            vault.close();
+            assert!(reader.join().unwrap());
+        });
     }
 
     proptest! {
@@ -422,7 +432,7 @@ mod tests {
                         None => group.remove(key),
                     }
                 }
-                committer.commit(group, BatchId(1)).unwrap();
+                committer.commit(group, BatchId(1), || {}).unwrap();
                 prop_assert!(recount(&*store, &meta(&*store)).is_ok());
             }
         }

@@ -76,8 +76,10 @@ struct Tally {
 /// What a child says when its queue is open.
 const OPEN: &str = "open";
 
-/// When to kill a child: after so many lines, the last of which begins so, and a wait.
+/// When to kill a child: after a file has appeared, and so many lines were said, the last of which
+/// begins so, and a wait.
 struct Moment {
+    file: &'static str,
     lines: usize,
     then: &'static str,
     wait: Duration,
@@ -133,6 +135,14 @@ impl Killer {
         let born = Instant::now();
         let mut child = child::start(&history.dir, role)?;
         let lines = listen(&mut child)?;
+        let store = history.dir.join("store");
+        while !history.dir.join(moment.file).exists() && !store.exists() {
+            if born.elapsed() > PATIENCE {
+                child.kill()?;
+                return Err(format!("{} does not appear", moment.file).into());
+            }
+            thread::yield_now();
+        }
         let mut heard = Vec::new();
         while !moment.has_come(&heard) {
             match lines.recv_timeout(PATIENCE) {
@@ -168,23 +178,45 @@ impl Killer {
     }
 
     fn choose_moment(&mut self, role: &Role, was_open: bool) -> Checked<Moment> {
+        let whenever = Moment {
+            file: "",
+            lines: 0,
+            then: "",
+            wait: Duration::ZERO,
+        };
         // Creating happens once in a store's life: mostly then.
-        let starting = if was_open { 1 } else { 3 };
-        if self.random.below(4) < starting {
-            // While it starts, creates or recovers.
+        if !was_open && self.random.below(4) > 0 {
+            let files = [
+                "",
+                "LOCK",
+                "store.new",
+                "store.new/db",
+                "store.new/conf",
+                "seal.new",
+                "seal",
+                "store",
+            ];
+            let drawn = usize::try_from(self.random.below(8))?;
+            return Ok(Moment {
+                file: files[drawn],
+                wait: Duration::from_micros(self.random.below(2_000)),
+                ..whenever
+            });
+        }
+        if self.random.below(4) == 0 {
+            // While it starts or recovers.
             let opening_us = u64::try_from(self.opening.as_micros())?;
             return Ok(Moment {
-                lines: 0,
-                then: "",
                 wait: Duration::from_micros(self.random.below(opening_us * 5 / 4)),
+                ..whenever
             });
         }
         if matches!(role, Role::Work) {
             // It says nothing more when its work is done.
             return Ok(Moment {
-                lines: 0,
                 then: OPEN,
                 wait: Duration::from_micros(self.random.below(5_000)),
+                ..whenever
             });
         }
         // Now and then long enough for the store to clean up old segments.
@@ -199,6 +231,7 @@ impl Killer {
             lines,
             then: then.copied().unwrap_or_default(),
             wait: Duration::from_micros(wait_us),
+            ..whenever
         })
     }
 

@@ -1,0 +1,21 @@
+//! What the queue promises, one claim a test, on a disk in memory whose commits can be held and failed.
+//!
+//! One program, because linking is most of what a test file costs; a module for each subject.
+
+#![allow(clippy::panic)] // Handlers panic here to see what becomes of it.
+
+mod harness;
+
+mod durability;
+mod exactly_once;
+mod failed_store;
+mod handlers;
+mod idempotency;
+mod import;
+mod listing;
+mod ordering_keys;
+mod registration;
+mod retries;
+mod shutdown;
+mod stop_and_resume;
+mod validation;
