@@ -4,9 +4,9 @@ use crate::error::{BatchError, WaitError};
 use crate::kernel::BatchId;
 use crate::operation::Operation;
 use crate::outcome::{self, Outcomes};
-use crate::runtime::{Command, Live, Role, Shared, Steered, is_engaged};
+use crate::runtime::{Command, Live, Role, Shared, Steered, Unanswered, is_engaged};
 use crate::status::{Blocked, Report, Status};
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::Sender;
 use serde::de::DeserializeOwned;
 use std::fmt;
 use std::marker::PhantomData;
@@ -86,10 +86,12 @@ impl<O> Batch<O> {
     /// [`BatchError::Unknown`] when the queue failed on the way: the request may be in force when it is
     /// opened again.
     pub fn stop(&self) -> Result<Status, BatchError> {
-        if !self.live.progress().state.has_ended() {
-            self.steer(|reply| Command::Stop(self.live.id, reply))?;
+        if self.live.progress().state.has_ended() {
+            return self.status();
         }
-        self.status()
+        self.steer(|reply| Command::Stop(self.live.id, reply))?;
+        // In force, whatever becomes of the queue meanwhile.
+        Ok(self.shown())
     }
 
     /// Lets a stopped batch go on: durable when this returns. Every item without an outcome runs;
@@ -104,7 +106,7 @@ impl<O> Batch<O> {
             return Err(BatchError::Unregistered { operation });
         }
         self.steer(|reply| Command::Resume(Arc::clone(&self.live), reply))?;
-        self.status()
+        Ok(self.shown())
     }
 
     fn steer(&self, command: impl FnOnce(Sender<Steered>) -> Command) -> Result<(), BatchError> {
@@ -112,18 +114,14 @@ impl<O> Batch<O> {
         if is_engaged(&self.shared, Role::Reader) {
             return Err(BatchError::WouldDeadlock);
         }
-        let (reply, answer) = bounded(1);
-        if self.shared.commands.send(command(reply)).is_err() {
-            return Err(self.shared.gone());
-        }
         let id = self.live.id;
-        match answer.recv() {
+        match self.shared.ask(command) {
             Ok(Steered::Done) => Ok(()),
             Ok(Steered::NotStopped { state }) => Err(BatchError::NotStopped { id, state }),
             Ok(Steered::Full { limit }) => Err(BatchError::Full { limit }),
             Ok(Steered::Closing) => Err(BatchError::Closed),
-            Ok(Steered::Failed) => Err(self.shared.gone()),
-            Err(_) => Err(match self.shared.gone() {
+            Ok(Steered::Failed) | Err(Unanswered::NotBegun) => Err(self.shared.gone()),
+            Err(Unanswered::Unknown) => Err(match self.shared.gone() {
                 BatchError::Failed { reason } => BatchError::Unknown { reason },
                 closed => closed,
             }),

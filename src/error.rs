@@ -35,6 +35,14 @@ pub enum OpenError {
         /// Whether the storage engine ran before the damage was found: it rewrites files when it opens.
         touched: bool,
     },
+    /// The store was found sound, and the first commit failed: the disk may be full.
+    #[error("the store in {} could not be written to: {reason}", dir.display())]
+    Failed {
+        /// The store's directory.
+        dir: PathBuf,
+        /// What failed.
+        reason: String,
+    },
     /// The store was written by a newer version of this library.
     #[error("the store in {} has format {found}, this library reads up to {supported}; use a newer version of batchwright", dir.display())]
     NewerFormat {
@@ -268,6 +276,12 @@ pub enum BatchError {
         /// The limit.
         limit: usize,
     },
+    /// A record of the batch cannot be read: it is missing or damaged. The queue goes on.
+    #[error("the batch cannot be read: {reason}")]
+    Unreadable {
+        /// Which record, and what is wrong with it.
+        reason: String,
+    },
     /// The queue has failed.
     #[error("the queue has failed: {reason}; open it again")]
     Failed {
@@ -343,12 +357,18 @@ pub enum ReadError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ShutdownError {
-    /// The limit passed and handlers are still running. Nothing new starts; the directory stays locked
-    /// until they end. Calling `shutdown` again waits again.
-    #[error("{items} items are still running")]
+    /// The limit passed and handlers, or reads, are still running. Nothing new starts; the directory
+    /// stays locked until they end. Calling `shutdown` again waits again.
+    #[error("{items} items are still with workers")]
     StillRunning {
-        /// How many.
+        /// Items that workers have and that are not recorded yet.
         items: u64,
+    },
+    /// The queue has failed. Its threads have ended; what was not acknowledged may or may not be stored.
+    #[error("the queue had failed: {reason}")]
+    Failed {
+        /// What failed.
+        reason: String,
     },
     /// Called on one of the queue's own workers, or inside a read of the queue: it would wait for
     /// itself. The queue goes on.

@@ -88,6 +88,7 @@
 
 mod batch;
 mod builder;
+mod canonical;
 mod clock;
 mod context;
 mod error;

@@ -296,5 +296,5 @@ pub(crate) fn with_view<T>(
 }
 
 fn read_error(StoreError(reason): StoreError) -> BatchError {
-    BatchError::Failed { reason }
+    BatchError::Unreadable { reason }
 }

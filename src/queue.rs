@@ -10,14 +10,14 @@ use crate::operation::Operation;
 use crate::outcome::with_view;
 use crate::read::Reader;
 use crate::runtime::{
-    Command, Engagement, Engine, Role, Shared, Submission, Submitted, Typed, is_engaged, recovery,
+    Command, Engagement, Engine, Role, Shared, Submission, Submitted, Typed, Unanswered,
+    is_engaged, recovery,
 };
 use crate::stats::{OperationStats, Stats};
 use crate::status::{BatchFilter, Status};
 use crate::store::keys;
 use crate::submission::{self, SubmitOptions};
 use crate::table::TableError;
-use crossbeam_channel::bounded;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -145,22 +145,19 @@ impl Queue {
         if is_engaged(shared, Role::Reader) {
             return Err(SubmitError::WouldDeadlock);
         }
-        let (reply, answer) = bounded(1);
-        let command = Command::Submit(Box::new(submission), reply);
-        if shared.commands.send(command).is_err() {
-            return Err(shared.gone().into());
-        }
-        match answer.recv() {
+        let unknown = |error| match error {
+            BatchError::Failed { reason } => SubmitError::Unknown { reason },
+            other => other.into(),
+        };
+        match shared.ask(|reply| Command::Submit(Box::new(submission), reply)) {
             Ok(Submitted::New(live)) => Ok(Batch::new(Arc::clone(shared), live)),
-            Ok(Submitted::Before(id)) => Ok(self.handle(id)?),
+            // It is stored, whatever happens to the queue now.
+            Ok(Submitted::Before(id)) => self.handle(id).map_err(unknown),
             Ok(Submitted::Full { limit }) => Err(SubmitError::Full { limit }),
             Ok(Submitted::Conflict { batch }) => Err(SubmitError::KeyConflict { batch }),
             Ok(Submitted::Closing) => Err(SubmitError::Closed),
-            Ok(Submitted::Failed) => Err(shared.gone().into()),
-            Err(_) => Err(match shared.gone() {
-                BatchError::Failed { reason } => SubmitError::Unknown { reason },
-                closed => closed.into(),
-            }),
+            Ok(Submitted::Failed) | Err(Unanswered::NotBegun) => Err(shared.gone().into()),
+            Err(Unanswered::Unknown) => Err(unknown(shared.gone())),
         }
     }
 
@@ -288,7 +285,12 @@ impl Queue {
             return Err(ShutdownError::WouldDeadlock);
         }
         if self.owner.engine.shut_down(limit) {
-            return Ok(());
+            return match shared.failure() {
+                None => Ok(()),
+                Some(reason) => Err(ShutdownError::Failed {
+                    reason: reason.to_owned(),
+                }),
+            };
         }
         let lives = shared.registry.all();
         let items = lives

@@ -1,6 +1,7 @@
 //! From an application's items to a submission: validated, encoded, packed, hashed. Runs on the
 //! submitter's thread; the writer only seals and stores.
 
+use crate::canonical::canonical;
 use crate::error::{InvalidItem, SubmitError};
 use crate::failure::Failure;
 use crate::kernel::OperationIndex;
@@ -196,7 +197,7 @@ impl Packer {
         self.total += 1;
         self.bytes += item.json.len();
         if let Some((_, content)) = &mut self.idempotency {
-            content.update(canonical(item.json));
+            content.update(canonical(item.json).as_bytes());
             content.update(b"\n");
         }
     }
@@ -240,47 +241,9 @@ fn scope(owner: Option<&str>, operation: &str, key: &str, chunk: Option<u64>) ->
     hash.finalize().into()
 }
 
-/// JSON with the members of every object in the order of their names and without spaces, so that two
-/// writings of the same content are equal.
-fn canonical(json: &str) -> String {
-    match serde_json::from_str(json) {
-        Ok(value) => sorted(value).to_string(),
-        // Cannot be: it was just written. Equal text is equal content all the same.
-        Err(_) => json.to_owned(),
-    }
-}
-
-fn sorted(value: serde_json::Value) -> serde_json::Value {
-    use serde_json::Value;
-    match value {
-        Value::Array(items) => items.into_iter().map(sorted).collect(),
-        Value::Object(members) => {
-            // The map's own order depends on a feature that any crate of the build may switch on.
-            let mut members: Vec<_> = members.into_iter().collect();
-            members.sort_by(|(a, _), (b, _)| a.cmp(b));
-            let members = members
-                .into_iter()
-                .map(|(name, value)| (name, sorted(value)));
-            Value::Object(members.collect())
-        }
-        other => other,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn canonical_json_does_not_depend_on_the_order_of_members() {
-        let one = r#"{"b": [1, {"y": null, "x": "é"}], "a": 1.50}"#;
-        let two = r#"{"a":1.5,"b":[1,{"x":"\u00e9","y":null}]}"#;
-        assert_eq!(canonical(one), canonical(two));
-        assert_ne!(
-            canonical(one),
-            canonical(r#"{"a":1.5,"b":[{"x":"é","y":null},1]}"#)
-        );
-    }
 
     #[test]
     fn scopes_do_not_run_together() {

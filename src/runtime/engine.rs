@@ -95,7 +95,12 @@ impl Engine {
             tables,
             durable_writes,
         );
-        writer.recover(loaded).map_err(damaged)?;
+        writer
+            .recover(loaded)
+            .map_err(|StoreError(reason)| OpenError::Failed {
+                dir: setup.dir,
+                reason,
+            })?;
 
         let (lives, writer_lives) = bounded(0);
         start_watchdog(&shared, writer_lives)?;
@@ -121,15 +126,15 @@ impl Engine {
         self.ask_to_close();
         // A limit past the end of time is no limit.
         let deadline = Instant::now().checked_add(limit);
-        self.shared.threads().wait(deadline)
+        self.shared.threads().wait(deadline) && self.shared.vault.wait_for_views(deadline)
     }
 
     /// Starts nothing more.
     pub(crate) fn ask_to_close(&self) {
         let first = !self.shared.closed.swap(true, Ordering::SeqCst);
+        // When the channel is full the writer is awake and sees the flag.
+        let _ = self.shared.commands.try_send(Command::Close);
         if first {
-            // When the channel is full the writer is awake and sees the flag.
-            let _ = self.shared.commands.try_send(Command::Close);
             for live in self.shared.registry.all() {
                 live.wake();
             }

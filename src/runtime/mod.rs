@@ -25,5 +25,5 @@ pub(crate) use engine::{Engine, Setup};
 pub(crate) use gate::Gate;
 pub(crate) use handler::{Handler, Typed};
 pub(crate) use live::{Live, Progress};
-pub(crate) use shared::{Engagement, Registered, Role, Shared, is_engaged};
+pub(crate) use shared::{Engagement, Registered, Role, Shared, Unanswered, is_engaged};
 pub(crate) use tables::Tables;

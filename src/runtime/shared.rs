@@ -9,7 +9,7 @@ use crate::kernel::OperationIndex;
 use crate::limits::Limits;
 use crate::status::Blocked;
 use crate::store::vault::Vault;
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -35,6 +35,15 @@ pub(crate) struct Counters {
     pub(crate) panicked: AtomicU64,
 }
 
+/// Why a request has no answer. The queue has failed, or is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unanswered {
+    /// The writer has not seen the request: nothing is stored.
+    NotBegun,
+    /// It may be in force when the queue is opened again.
+    Unknown,
+}
+
 pub(crate) struct Shared {
     pub(crate) commands: Sender<Command>,
     pub(crate) vault: Arc<Vault>,
@@ -47,11 +56,13 @@ pub(crate) struct Shared {
     /// Nothing may start: the queue closes or has failed.
     pub(crate) closed: Arc<AtomicBool>,
     failed: OnceLock<String>,
+    /// Dropped when the queue fails: ends `latch` for everybody who waits for an answer.
+    latch_holder: Mutex<Option<Sender<()>>>,
+    latch: Receiver<()>,
     threads: Threads,
     room: Signal,
-    /// When the commit that is under way began, in milliseconds since `born`; 0 when none is.
-    commit_since_ms: AtomicU64,
-    born: Instant,
+    /// Odd while a commit is under way; grows with each.
+    commit_phase: AtomicU64,
 }
 
 impl Shared {
@@ -63,6 +74,7 @@ impl Shared {
         limits: Limits,
         store_id: u128,
     ) -> Self {
+        let (latch_holder, latch) = bounded(0);
         Self {
             commands,
             vault,
@@ -74,10 +86,11 @@ impl Shared {
             commits: AtomicU64::new(0),
             closed: Arc::new(AtomicBool::new(false)),
             failed: OnceLock::new(),
+            latch_holder: Mutex::new(Some(latch_holder)),
+            latch,
             threads: Threads::default(),
             room: Signal::default(),
-            commit_since_ms: AtomicU64::new(0),
-            born: Instant::now(),
+            commit_phase: AtomicU64::new(0),
         }
     }
 
@@ -97,14 +110,46 @@ impl Shared {
 
     /// Latches the queue as failed: nothing starts, nothing is answered, everybody who waits is woken.
     pub(crate) fn fail(&self, reason: String) {
+        self.latch(reason);
+        self.wake_all();
+    }
+
+    /// Latches the queue as failed, and leaves it to the caller to [`wake_all`](Self::wake_all).
+    pub(crate) fn latch(&self, reason: String) {
         let _ = self.failed.set(reason);
         self.closed.store(true, Ordering::SeqCst);
         // Before anything that takes a lock: a reader may hold it while it waits for the commit.
         self.vault.close();
+    }
+
+    /// Wakes everybody who waits for something that a failed queue does not give.
+    pub(crate) fn wake_all(&self) {
+        let holder = self.latch_holder.lock();
+        *holder.unwrap_or_else(PoisonError::into_inner) = None;
         for live in self.registry.all() {
             live.wake();
         }
         self.room.raise();
+        // The writer may be idle; when the channel is full it is not.
+        let _ = self.commands.try_send(Command::Tick);
+    }
+
+    /// Asks the writer for something and waits for the answer.
+    pub(crate) fn ask<A>(
+        &self,
+        command: impl FnOnce(Sender<A>) -> Command,
+    ) -> Result<A, Unanswered> {
+        let (reply, answer) = bounded(1);
+        let command = command(reply);
+        select! {
+            send(self.commands, command) -> sent => sent.map_err(|_| Unanswered::NotBegun)?,
+            recv(self.latch) -> _ => return Err(Unanswered::NotBegun),
+        }
+        select! {
+            recv(answer) -> answer => answer.map_err(|_| Unanswered::Unknown),
+            // The queue failed. The answer may have come in at the same time.
+            recv(self.latch) -> _ => answer.try_recv().map_err(|_| Unanswered::Unknown),
+        }
     }
 
     /// Refuses when the queue has failed or is closed.
@@ -170,20 +215,18 @@ impl Shared {
     }
 
     pub(crate) fn commit_begins(&self) {
-        let since = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.commit_since_ms.store(since.max(1), Ordering::Release);
+        self.commit_phase.fetch_add(1, Ordering::AcqRel);
     }
 
     pub(crate) fn commit_ends(&self) {
-        self.commit_since_ms.store(0, Ordering::Release);
+        self.commit_phase.fetch_add(1, Ordering::AcqRel);
         self.commits.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How long the commit that is under way has taken.
-    pub(crate) fn commit_age(&self) -> Option<Duration> {
-        let since_ms = self.commit_since_ms.load(Ordering::Acquire);
-        let since = Duration::from_millis(since_ms);
-        (since_ms != 0).then(|| self.born.elapsed().saturating_sub(since))
+    /// Which commit is under way, if one is.
+    pub(crate) fn commit_under_way(&self) -> Option<u64> {
+        let phase = self.commit_phase.load(Ordering::Acquire);
+        (phase % 2 == 1).then_some(phase)
     }
 
     pub(crate) fn threads(&self) -> &Threads {

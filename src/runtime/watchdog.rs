@@ -5,13 +5,24 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Looks at a commit that make up the limit. Looks and not the time between: a process that was frozen
+/// wakes up to a commit that is old and in order.
+const LOOKS: u32 = 4;
+
 /// Runs until the other end of `writer_lives` is dropped, or a commit took longer than `limit`.
 pub(crate) fn watch(shared: &Arc<Shared>, writer_lives: &Receiver<()>, limit: Duration) {
-    while writer_lives.recv_timeout(limit / 4) == Err(RecvTimeoutError::Timeout) {
-        if let Some(age) = shared.commit_age()
-            && age > limit
-        {
-            let seconds = age.as_secs();
+    let mut seen = None;
+    let mut looks = 0;
+    while writer_lives.recv_timeout(limit / LOOKS) == Err(RecvTimeoutError::Timeout) {
+        let now = shared.commit_under_way();
+        looks = if now.is_some() && now == seen {
+            looks + 1
+        } else {
+            0
+        };
+        seen = now;
+        if looks == LOOKS {
+            let seconds = limit.as_secs();
             return shared.fail(format!(
                 "a commit has not ended for {seconds} s; the storage engine is stuck, only a new process can open the store"
             ));

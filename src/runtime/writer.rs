@@ -17,7 +17,7 @@ use crate::store::record::{Header, KEY_HASHES_PER_PART, Summary, Unfinished, Use
 use crate::store::vault::{Committer, Group};
 use crate::store::{StoreError, Value, codec, keys};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -45,7 +45,7 @@ pub(crate) struct Writer {
     next_ticket: u64,
     round: Round,
     /// Commands that waited for a commit.
-    deferred: Vec<Command>,
+    deferred: VecDeque<Command>,
     closing: bool,
 }
 
@@ -109,7 +109,7 @@ impl Writer {
             callers: BTreeMap::new(),
             next_ticket: 0,
             round: Round::default(),
-            deferred: Vec::new(),
+            deferred: VecDeque::new(),
             closing: false,
         }
     }
@@ -137,11 +137,15 @@ impl Writer {
     }
 
     fn receive(&mut self) -> Option<Command> {
-        if let Some(command) = self.deferred.pop() {
+        if let Some(command) = self.deferred.pop_front() {
             return Some(command);
         }
         if self.closing && self.kernel.slices_in_flight() == 0 && self.lease.is_some() {
             return None;
+        }
+        // Whoever closed the queue may have found the channel full.
+        if self.shared.is_closed() && !self.closing {
+            return Some(Command::Close);
         }
         let wake = self.kernel.next_wake().filter(|_| !self.closing);
         let Some(due) = wake else {
@@ -157,10 +161,11 @@ impl Writer {
     }
 
     fn tick(&mut self, first: Command) -> Result<(), StoreError> {
-        self.take(first)?;
-        if self.shared.is_closed() && !self.closing {
-            self.take(Command::Close)?;
+        if let Some(reason) = self.shared.failure() {
+            // Another thread has met a failure, and said so to everybody.
+            return Err(StoreError(reason.to_owned()));
         }
+        self.take(first)?;
         for command in self
             .commands
             .clone()
@@ -204,9 +209,13 @@ impl Writer {
         submission: Box<Submission>,
         reply: Sender<Submitted>,
     ) -> Result<(), StoreError> {
-        if let Some(idempotency) = &submission.idempotency
-            && let Some(used) = self.used_key(&idempotency.scope)?
-        {
+        let used = match &submission.idempotency {
+            Some(idempotency) => self.used_key(&idempotency.scope).inspect_err(|_| {
+                let _ = reply.send(Submitted::Failed);
+            })?,
+            None => None,
+        };
+        if let (Some(idempotency), Some(used)) = (&submission.idempotency, used) {
             let batch = used.batch;
             let answer = if used.content == idempotency.content {
                 Submitted::Before(batch)
@@ -253,7 +262,9 @@ impl Writer {
             let _ = reply.send(Steered::NotStopped { state });
             return Ok(());
         }
-        let loaded = recovery::load_batch(&self.committer, &live, 0)?;
+        let loaded = recovery::load_batch(&self.committer, &live, 0).inspect_err(|_| {
+            let _ = reply.send(Steered::Failed);
+        })?;
         let active = Active {
             live,
             next_segment: loaded.next_segment,
@@ -557,12 +568,17 @@ impl Writer {
         self.close_journals()?;
         let rows = std::mem::take(&mut self.round.rows);
         if !rows.is_empty() {
-            self.shared.commit_begins();
-            let (registry, admitted) = (&self.shared.registry, &self.round.admitted);
-            // Who finds a batch in the store must find it in the registry too.
-            let register = || admitted.iter().for_each(|live| registry.insert(live));
-            self.committer
-                .commit(rows, self.kernel.next_batch(), register)?;
+            let next_batch = self.kernel.next_batch();
+            // Before anybody can see the rows: who finds a batch in the store finds it in the registry
+            // too, and who finds an outcome finds it counted.
+            let show = || {
+                for live in &self.round.admitted {
+                    self.shared.registry.insert(live);
+                }
+                publish(&mut self.kernel, &self.active);
+            };
+            let begins = || self.shared.commit_begins();
+            self.committer.commit(rows, next_batch, begins, show)?;
             self.shared.commit_ends();
             if let Some(reason) = self.shared.failure() {
                 // The watchdog has given this commit up, and said so to everybody.
@@ -576,11 +592,7 @@ impl Writer {
         }
         let now = self.shared.timeline.now();
         let outputs = self.kernel.handle(Input::Committed, now);
-        for (batch, view) in self.kernel.take_changed() {
-            if let Some(active) = self.active.get(&batch) {
-                active.live.publish(Progress::from(&view));
-            }
-        }
+        publish(&mut self.kernel, &self.active);
         self.act(outputs, &Block::default())?;
         for (reply, answer) in round.joiners {
             let _ = reply.send(answer);
@@ -597,7 +609,8 @@ impl Writer {
                 return Err(StoreError(format!("batch {batch} is recorded and unknown")));
             };
             active.journal_bytes += builder.bytes();
-            let full = active.journal_bytes / limits::PACKED_BYTES;
+            let active_bytes = active.journal_bytes;
+            let full = active_bytes / limits::PACKED_BYTES;
             let segments = builder.finish();
             let first = active.next_segment;
             active.next_segment += u32::try_from(segments.len()).unwrap_or(u32::MAX);
@@ -616,7 +629,8 @@ impl Writer {
                 self.round.rows.put(key, value);
                 self.round.rows.remove(keys::unfinished(batch));
                 let count = first as usize + rows.len();
-                if count > limits::JOURNAL_SEGMENTS + 2 * full {
+                let fits = active_bytes <= limits::GROUP_BYTES;
+                if fits && count > limits::JOURNAL_SEGMENTS + 2 * full {
                     self.compact_journal(batch, next_segment, rows)?;
                     continue;
                 }
@@ -666,13 +680,12 @@ impl Writer {
         ticket
     }
 
-    /// Nothing is known of what was under way. Those who wait for an answer see the latch, and that
-    /// there is no answer.
+    /// The queue has failed.
     fn fail(mut self, reason: String) {
         let _ = self
             .kernel
             .handle(Input::CommitFailed, Timestamp::default());
-        self.shared.fail(reason);
+        self.shared.latch(reason);
         // These were not begun: nothing of theirs is stored.
         for command in self.commands.try_iter() {
             match command {
@@ -682,6 +695,17 @@ impl Writer {
                 }
                 _ => {}
             }
+        }
+        // What was begun is not known: its callers find that there is no answer.
+        self.shared.wake_all();
+    }
+}
+
+/// Shows where the batches stand that changed; everything recorded must be durable.
+fn publish(kernel: &mut Kernel, active: &HashMap<BatchId, Active>) {
+    for (batch, view) in kernel.take_changed() {
+        if let Some(active) = active.get(&batch) {
+            active.live.publish(Progress::from(&view));
         }
     }
 }

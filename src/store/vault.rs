@@ -12,6 +12,7 @@ use crate::kernel::BatchId;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Where readers find the store while it is open and sound.
 ///
@@ -50,7 +51,10 @@ impl Vault {
             .unwrap_or_else(PoisonError::into_inner);
         let store = state.store.clone()?;
         state.views += 1;
-        Some(View { vault: self, store })
+        Some(View {
+            store,
+            _counted: Counted(self),
+        })
     }
 
     /// Lets go of the store, and turns everybody away. It closes when the last handler that uses it
@@ -59,6 +63,26 @@ impl Vault {
         let store = self.state().store.take();
         self.changed.notify_all();
         drop(store);
+    }
+
+    /// Waits until no view is left; false when `deadline` came first.
+    pub(crate) fn wait_for_views(&self, deadline: Option<Instant>) -> bool {
+        let mut state = self.state();
+        while state.views > 0 {
+            let left = match deadline {
+                Some(deadline) => deadline.saturating_duration_since(Instant::now()),
+                None => Duration::MAX,
+            };
+            if left == Duration::ZERO {
+                return false;
+            }
+            let (woken, _) = self
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner);
+            state = woken;
+        }
+        true
     }
 
     /// Keeps views out while `commit` runs, and after its failure until the vault is closed: who is
@@ -87,9 +111,12 @@ impl Vault {
 
 /// A consistent, durable view. Commits wait while it lives.
 pub(crate) struct View<'a> {
-    vault: &'a Vault,
     store: Arc<dyn Store>,
+    /// Last: who waits for the last view means to open the store again.
+    _counted: Counted<'a>,
 }
+
+struct Counted<'a>(&'a Vault);
 
 impl View<'_> {
     pub(crate) fn store(&self) -> &dyn Store {
@@ -105,10 +132,10 @@ impl View<'_> {
     }
 }
 
-impl Drop for View<'_> {
+impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.vault.state().views -= 1;
-        self.vault.changed.notify_all();
+        self.0.state().views -= 1;
+        self.0.changed.notify_all();
     }
 }
 
@@ -194,17 +221,20 @@ impl Committer {
         self.store.scan(&range.start, &range.end)
     }
 
-    /// Makes the group durable, whole or not at all, and calls `then` before anybody can see it. After
+    /// Makes the group durable, whole or not at all. Calls `begins` when the storage engine's work
+    /// begins, which may be after a wait for views, and `then` before anybody can see the result. After
     /// an error its outcome is unknown; the vault is to be closed, views wait until it is.
     pub(crate) fn commit(
         &mut self,
         group: Group,
         next_batch: BatchId,
+        begins: impl FnOnce(),
         then: impl FnOnce(),
     ) -> Result<(), StoreError> {
         let writes = self.prepare(group, next_batch);
         let (store, sequence) = (&self.store, self.meta.sequence);
         self.vault.exclusively(|| {
+            begins();
             store.commit(sequence, writes?)?;
             then();
             Ok(())
@@ -339,7 +369,7 @@ mod tests {
         for n in 0..10 {
             group.insert(table_row(n), row(&table_row(n), 1));
         }
-        committer.commit(group, BatchId(1), || {})?;
+        committer.commit(group, BatchId(1), || {}, || {})?;
         recount(&*store, &meta(&*store))?;
         // Behind the committer's back.
         let mut lost = Writes::default();
@@ -365,7 +395,7 @@ mod tests {
             let commit = scope.spawn(move || {
                 let mut group = Group::default();
                 group.insert(table_row(1), row(&table_row(1), 1));
-                committer.commit(group, BatchId(1), || {})
+                committer.commit(group, BatchId(1), || {}, || {})
             });
             assert!(held.wait_for_commit());
             let reader = scope.spawn(|| {
@@ -388,7 +418,7 @@ mod tests {
             scope.spawn(move || {
                 let mut group = Group::default();
                 group.insert(table_row(1), row(&table_row(1), 1));
-                committer.commit(group, BatchId(1), || {})
+                committer.commit(group, BatchId(1), || {}, || {})
             });
             assert!(held.wait_for_commit());
             let reader = scope.spawn(|| vault.view().is_none());
@@ -405,7 +435,7 @@ mod tests {
         disk.fail_next_commit(super::super::memory::CommitFault::Done);
         let mut group = Group::default();
         group.insert(table_row(1), row(&table_row(1), 1));
-        assert!(committer.commit(group, BatchId(1), || {}).is_err());
+        assert!(committer.commit(group, BatchId(1), || {}, || {}).is_err());
         thread::scope(|scope| {
             let reader = scope.spawn(|| vault.view().is_none());
             assert!(!reader.is_finished());
@@ -432,7 +462,7 @@ mod tests {
                         None => group.remove(key),
                     }
                 }
-                committer.commit(group, BatchId(1), || {}).unwrap();
+                committer.commit(group, BatchId(1), || {}, || {}).unwrap();
                 prop_assert!(recount(&*store, &meta(&*store)).is_ok());
             }
         }

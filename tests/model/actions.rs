@@ -1,0 +1,120 @@
+//! What can happen in a run.
+
+use crate::operations::{ATTEMPTS, Fate, Item};
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Free,
+    Ordered,
+    Adding,
+}
+
+/// How the queue comes to an end before it is opened again.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum End {
+    Shutdown,
+    PowerCut,
+    /// A commit that fails, and is on the disk or not, whoever asks for it.
+    FailedCommit {
+        done: bool,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Action {
+    Submit {
+        kind: Kind,
+        items: Vec<Item>,
+        /// One of a few keys.
+        key: Option<u8>,
+    },
+    /// Submits what was submitted before under its key, as it was or changed.
+    Repeat {
+        which: Index,
+        changed: bool,
+    },
+    Stop {
+        which: Index,
+    },
+    Resume {
+        which: Index,
+    },
+    Advance {
+        seconds: u64,
+    },
+    /// Waits a moment for a batch.
+    Wait {
+        which: Index,
+    },
+    /// Looks at everything.
+    Check,
+    /// A submission and a stop while the queue ends.
+    EndAmid {
+        end: End,
+        kind: Kind,
+        items: Vec<Item>,
+        which: Index,
+    },
+    End(End),
+}
+
+impl Action {
+    pub(crate) fn any() -> impl Strategy<Value = Self> {
+        let which = any::<Index>();
+        let submit = (kind(), items(), prop::option::of(0..4u8));
+        let amid = (end(), kind(), items(), which.clone());
+        prop_oneof![
+            8 => submit.prop_map(|(kind, items, key)| Self::Submit { kind, items, key }),
+            2 => (which.clone(), any::<bool>())
+                .prop_map(|(which, changed)| Self::Repeat { which, changed }),
+            4 => which.clone().prop_map(|which| Self::Stop { which }),
+            4 => which.clone().prop_map(|which| Self::Resume { which }),
+            4 => (0..200u64).prop_map(|seconds| Self::Advance { seconds }),
+            2 => which.prop_map(|which| Self::Wait { which }),
+            3 => Just(Self::Check),
+            2 => amid.prop_map(|(end, kind, items, which)| {
+                Self::EndAmid { end, kind, items, which }
+            }),
+            2 => end().prop_map(Self::End),
+        ]
+    }
+}
+
+fn kind() -> impl Strategy<Value = Kind> {
+    prop_oneof![
+        1 => Just(Kind::Free),
+        1 => Just(Kind::Ordered),
+        2 => Just(Kind::Adding),
+    ]
+}
+
+fn end() -> impl Strategy<Value = End> {
+    prop_oneof![
+        2 => Just(End::Shutdown),
+        3 => Just(End::PowerCut),
+        2 => any::<bool>().prop_map(|done| End::FailedCommit { done }),
+    ]
+}
+
+fn items() -> impl Strategy<Value = Vec<Item>> {
+    prop_oneof![
+        4 => prop::collection::vec(item(), 1..12),
+        1 => prop::collection::vec(item(), 30..120),
+    ]
+}
+
+fn item() -> impl Strategy<Value = Item> {
+    let fate = prop_oneof![
+        10 => Just(Fate::Succeeds),
+        1 => Just(Fate::Fails),
+        1 => Just(Fate::Panics),
+        2 => (1..=ATTEMPTS).prop_map(Fate::Recovers),
+    ];
+    (fate, 0..3u64, 1..100u64).prop_map(|(fate, place, amount)| Item {
+        fate,
+        place,
+        amount,
+    })
+}

@@ -1,0 +1,190 @@
+//! Operations whose items say what is to become of them.
+
+use batchwright::{
+    AtLeastOnce, Context, ExactlyOnce, Failure, Operation, Outcome, RetryPolicy, Table,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Attempts that an item may make.
+pub(crate) const ATTEMPTS: u32 = 3;
+
+pub(crate) const FIRST_WAIT: Duration = Duration::from_secs(60);
+
+pub(crate) const SUMS: Table<u64, u64> = Table::new("sums");
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Fate {
+    Succeeds,
+    Fails,
+    Panics,
+    /// Fails at so many attempts before it succeeds.
+    Recovers(u32),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Item {
+    pub(crate) fate: Fate,
+    /// Where an exactly-once item adds; the ordering key of an ordered one.
+    pub(crate) place: u64,
+    pub(crate) amount: u64,
+}
+
+impl Item {
+    /// The attempts the item takes and whether it then succeeds.
+    pub(crate) fn end(&self) -> (u32, bool) {
+        match self.fate {
+            Fate::Succeeds => (1, true),
+            Fate::Fails | Fate::Panics => (1, false),
+            Fate::Recovers(failures) if failures < ATTEMPTS => (failures + 1, true),
+            Fate::Recovers(_) => (ATTEMPTS, false),
+        }
+    }
+
+    fn attempt(&self, attempt: u32) -> Result<u64, Failure> {
+        match self.fate {
+            Fate::Fails => Err(Failure::permanent("scripted", "it fails")),
+            Fate::Panics => std::panic::panic_any("scripted".to_owned()),
+            Fate::Recovers(failures) if attempt <= failures => {
+                Err(Failure::retryable("scripted", "it fails for now"))
+            }
+            Fate::Succeeds | Fate::Recovers(_) => Ok(self.amount),
+        }
+    }
+
+    /// Whether `outcome` is what the item says.
+    pub(crate) fn fits(&self, outcome: &Outcome<u64>) -> bool {
+        let code = outcome.failure().map(|failure| failure.code.as_str());
+        match (self.end().1, self.fate) {
+            (true, _) => *outcome == Outcome::Succeeded(self.amount),
+            (false, Fate::Panics) => code == Some(Failure::PANICKED),
+            (false, _) => code == Some("scripted"),
+        }
+    }
+}
+
+/// What the handlers of one opening do, seen from inside.
+#[derive(Clone, Default)]
+pub(crate) struct Witness(Arc<Mutex<Seen>>);
+
+#[derive(Default)]
+struct Seen {
+    /// Items in a handler, by ordering key.
+    running: BTreeMap<u64, u64>,
+    /// Exactly-once items in a handler.
+    leased: u64,
+    complaints: Vec<String>,
+}
+
+impl Witness {
+    fn enter(&self, place: Option<u64>) {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = match place {
+            Some(place) => seen.running.entry(place).or_default(),
+            None => &mut seen.leased,
+        };
+        *running += 1;
+        if *running > 1 {
+            let text = format!("{running} handlers run together at {place:?}");
+            seen.complaints.push(text);
+        }
+    }
+
+    fn leave(&self, place: Option<u64>) {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match place {
+            Some(place) => *seen.running.entry(place).or_default() -= 1,
+            None => seen.leased -= 1,
+        }
+    }
+
+    pub(crate) fn complaint(&self) -> Option<String> {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.complaints.first().cloned()
+    }
+}
+
+/// Leaves however the handler ends.
+struct Visit<'a>(&'a Witness, Option<u64>);
+
+impl<'a> Visit<'a> {
+    fn begin(witness: &'a Witness, place: Option<u64>) -> Self {
+        witness.enter(place);
+        Self(witness, place)
+    }
+}
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        self.0.leave(self.1);
+    }
+}
+
+fn retry() -> RetryPolicy {
+    RetryPolicy::exponential(ATTEMPTS, FIRST_WAIT)
+}
+
+/// At least once, in any order.
+pub(crate) struct Free;
+
+impl Operation for Free {
+    const NAME: &'static str = "free";
+    type Item = Item;
+    type Output = u64;
+    type Guarantee = AtLeastOnce;
+
+    fn run(&self, item: Item, cx: &mut Context<AtLeastOnce>) -> Result<u64, Failure> {
+        item.attempt(cx.attempt())
+    }
+
+    fn retry(&self) -> RetryPolicy {
+        retry()
+    }
+}
+
+/// At least once, items of one place one after the other.
+pub(crate) struct Ordered(pub(crate) Witness);
+
+impl Operation for Ordered {
+    const NAME: &'static str = "ordered";
+    type Item = Item;
+    type Output = u64;
+    type Guarantee = AtLeastOnce;
+
+    fn run(&self, item: Item, cx: &mut Context<AtLeastOnce>) -> Result<u64, Failure> {
+        let _visit = Visit::begin(&self.0, Some(item.place));
+        item.attempt(cx.attempt())
+    }
+
+    fn retry(&self) -> RetryPolicy {
+        retry()
+    }
+
+    fn key(&self, item: &Item) -> Option<String> {
+        Some(item.place.to_string())
+    }
+}
+
+/// Exactly once: adds the amount at its place.
+pub(crate) struct Adding(pub(crate) Witness);
+
+impl Operation for Adding {
+    const NAME: &'static str = "adding";
+    type Item = Item;
+    type Output = u64;
+    type Guarantee = ExactlyOnce;
+
+    fn run(&self, item: Item, cx: &mut Context<ExactlyOnce>) -> Result<u64, Failure> {
+        let _visit = Visit::begin(&self.0, None);
+        let sum = cx.get(&SUMS, &item.place)?.unwrap_or(0);
+        // Written before it is known how it ends.
+        cx.put(&SUMS, &item.place, &(sum + item.amount))?;
+        item.attempt(cx.attempt())
+    }
+
+    fn retry(&self) -> RetryPolicy {
+        retry()
+    }
+}
