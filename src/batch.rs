@@ -161,6 +161,11 @@ impl<O> Batch<O> {
             if self.live.progress().state.has_ended() {
                 return Some(Ok(()));
             }
+            let progress = self.live.progress();
+            if progress.in_flight > 0 || progress.stop_requested {
+                // What runs may yet end the batch.
+                return None;
+            }
             let operation = || self.live.operation_name.to_string();
             self.shared.blocked(&self.live).map(|blocked| {
                 Err(match blocked {

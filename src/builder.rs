@@ -117,6 +117,7 @@ impl Builder {
             batch_bytes,
             unfinished_batches,
             idempotency_keys_for: _,
+            commit,
         } = self.limits;
         within("workers", self.worker_count(), 1..=limits::WORKERS_MAX)?;
         within("cache_bytes", self.cache_bytes, limits::CACHE_BYTES_RANGE)?;
@@ -125,6 +126,8 @@ impl Builder {
         within("limits.batch_bytes", batch_bytes, 1..=limits::BATCH_BYTES)?;
         let most = limits::UNFINISHED_BATCHES_MAX;
         within("limits.unfinished_batches", unfinished_batches, 1..=most)?;
+        let commit_ms = commit.as_millis();
+        within("limits.commit in milliseconds", commit_ms, 1..=u128::MAX)?;
         for (n, (name, _)) in self.operations.iter().enumerate() {
             within(
                 "an operation's name in bytes",

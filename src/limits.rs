@@ -52,6 +52,16 @@ pub const UNFINISHED_BATCHES_MAX: usize = 1_000_000;
 /// a yearly import is still recognised a month late.
 pub const IDEMPOTENCY_KEYS_FOR: Duration = Duration::from_secs(400 * 24 * 3600);
 
+/// Attempts of one item, at most: every attempt is kept in the journal until its batch ends.
+pub const ATTEMPTS_MAX: u32 = 1_000;
+
+/// What one exactly-once item may write to tables, in bytes of keys and JSON. It is part of one atomic
+/// write.
+pub const ITEM_WRITES_BYTES: usize = 16 << 20;
+
+/// Tables in a store. Every commit rewrites a line on each of them.
+pub const TABLES: usize = 128;
+
 /// Worker threads, at most.
 pub const WORKERS_MAX: usize = 1_024;
 
@@ -65,9 +75,9 @@ pub const CACHE_BYTES_RANGE: std::ops::RangeInclusive<u64> = (8 << 20)..=(4 << 3
 /// How long dropping the last `Queue` waits for handlers that are still running.
 pub const DROP_WAIT: Duration = Duration::from_secs(5);
 
-/// A commit that takes longer than this is taken for lost: the queue latches failed and says so. The
-/// storage engine waits for ever when its I/O thread has died.
-pub const COMMIT_WATCHDOG: Duration = Duration::from_secs(60);
+/// A commit that takes longer than this is taken for lost, unless [`Limits::commit`] says otherwise: the
+/// queue latches failed and says so. The storage engine waits for ever when its I/O thread has died.
+pub const COMMIT: Duration = Duration::from_secs(60);
 
 /// Largest value in the store, in bytes, keys and framing included. See [`PAYLOAD_BYTES`].
 pub(crate) const VALUE_BYTES: usize = 64 << 10;
@@ -111,6 +121,9 @@ pub struct Limits {
     pub unfinished_batches: usize,
     /// How long an idempotency key is remembered. Default [`IDEMPOTENCY_KEYS_FOR`].
     pub idempotency_keys_for: Duration,
+    /// How long a commit may take, 1 ms or more; noticed up to a quarter later. The time of reads that it
+    /// waits for is not counted. Default [`COMMIT`].
+    pub commit: Duration,
 }
 
 impl Default for Limits {
@@ -120,6 +133,7 @@ impl Default for Limits {
             batch_bytes: BATCH_BYTES,
             unfinished_batches: UNFINISHED_BATCHES,
             idempotency_keys_for: IDEMPOTENCY_KEYS_FOR,
+            commit: COMMIT,
         }
     }
 }

@@ -361,11 +361,7 @@ impl Batches {
                 }
                 return Ok(None);
             };
-            let status = match self.queue.batch(id) {
-                // Its submitter has not been told of it either.
-                Err(BatchError::NotFound { .. }) => continue,
-                batch => batch?.status()?,
-            };
+            let status = self.queue.batch(id)?.status()?;
             if self.filter.matches(&status) {
                 return Ok(Some(status));
             }

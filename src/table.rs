@@ -306,6 +306,22 @@ pub enum TableError {
         /// What serde says.
         reason: String,
     },
+    /// The item has written too much.
+    #[error("an item may write {limit} bytes to tables; a write to table {table:?} is past that")]
+    TooManyWrites {
+        /// The table that was being written.
+        table: &'static str,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The store has as many tables as it may have.
+    #[error("a store may have {limit} tables; {table:?} would be one more")]
+    TooManyTables {
+        /// The table that was being written.
+        table: &'static str,
+        /// The limit.
+        limit: usize,
+    },
     /// The store failed, or the queue is closed.
     #[error("the store cannot be read: {reason}")]
     Store {

@@ -1,6 +1,7 @@
 //! When a failed attempt is followed by another.
 
 use super::BatchId;
+use crate::limits;
 use std::time::Duration;
 
 /// How often, and after what wait, an item that failed with a retryable failure runs again.
@@ -30,11 +31,12 @@ impl RetryPolicy {
         Self::exponential(1, Duration::ZERO)
     }
 
-    /// Up to `max_attempts` attempts in all (0 is taken as 1), waiting `first_wait` before the second
+    /// Up to `max_attempts` attempts in all (1 to [`ATTEMPTS_MAX`](crate::limits::ATTEMPTS_MAX), taken
+    /// as the nearest of these), waiting `first_wait` before the second
     /// and twice as long before each further one, an hour at most.
     pub fn exponential(max_attempts: u32, first_wait: Duration) -> Self {
         Self {
-            max_attempts: max_attempts.max(1),
+            max_attempts: max_attempts.clamp(1, limits::ATTEMPTS_MAX),
             first_wait_ms: millis(first_wait),
             factor: 2,
             longest_wait_ms: 3_600_000,
@@ -150,10 +152,8 @@ mod tests {
         let policy = RetryPolicy::exponential(u32::MAX, Duration::MAX)
             .factor(u32::MAX)
             .longest_wait(Duration::MAX);
-        assert!(
-            policy
-                .wait_ms_after(BATCH, u16::MAX, u32::MAX - 1)
-                .is_some()
-        );
+        assert_eq!(policy.max_attempts(), limits::ATTEMPTS_MAX);
+        assert!(policy.wait_ms_after(BATCH, u16::MAX, 999).is_some());
+        assert!(policy.wait_ms_after(BATCH, u16::MAX, u32::MAX).is_none());
     }
 }

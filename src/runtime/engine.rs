@@ -58,6 +58,8 @@ impl Engine {
         let vault = Arc::new(Vault::new(Arc::clone(&setup.store)));
         let next_batch = BatchId(meta.next_batch);
         let store_id = meta.store_id;
+        let names = meta.spaces.iter().map(|space| space.name.clone());
+        let table_names = names.filter(|name| !name.is_empty()).collect();
         let committer = Committer::new(Arc::clone(&vault), Arc::clone(&setup.store), meta);
         let found = recovery::find_unfinished(&committer).map_err(damaged)?;
         let operations = table_of_operations(setup.operations, &found);
@@ -85,7 +87,11 @@ impl Engine {
             leased_queue: leased_queue.clone(),
         };
         let durable_writes = Arc::new(AtomicU64::new(0));
-        let tables = Tables::new(Arc::clone(&setup.store), Arc::clone(&durable_writes));
+        let tables = Tables::new(
+            Arc::clone(&setup.store),
+            Arc::clone(&durable_writes),
+            table_names,
+        );
         let mut writer = Writer::new(
             Arc::clone(&shared),
             inbox,
@@ -212,7 +218,7 @@ fn spec(registered: &Registered) -> OperationSpec {
 fn start_watchdog(shared: &Arc<Shared>, writer_lives: Receiver<()>) -> Result<(), OpenError> {
     let watched = Arc::clone(shared);
     spawn(shared, "batchwright-watchdog".to_owned(), move || {
-        watchdog::watch(&watched, &writer_lives, limits::COMMIT_WATCHDOG);
+        watchdog::watch(&watched, &writer_lives, watched.limits.commit);
     })
 }
 

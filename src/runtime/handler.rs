@@ -59,7 +59,7 @@ impl<O: Operation> Handler for Typed<O> {
         let decoded: O::Item = match catch_unwind(|| serde_json::from_slice(json)) {
             Ok(Ok(decoded)) => decoded,
             Ok(Err(error)) => return (Ran::Undecodable(error.to_string()), workspace),
-            Err(panic) => return (Ran::Undecodable(panic_text(&*panic)), workspace),
+            Err(panic) => return (Ran::Undecodable(panic_text(panic)), workspace),
         };
         let mut cx = Context::<O::Guarantee>::new(item, workspace);
         let ran = catch_unwind(AssertUnwindSafe(|| {
@@ -70,7 +70,7 @@ impl<O: Operation> Handler for Typed<O> {
             Ok(Ok(())) => Ran::Succeeded,
             Ok(Err(failure)) => Ran::Failed(failure),
             Err(panic) => {
-                let text = panic_text(&*panic);
+                let text = panic_text(panic);
                 Ran::Panicked(Failure::permanent(Failure::PANICKED, text))
             }
         };
@@ -95,10 +95,16 @@ fn write_output<T: serde::Serialize>(result: &T, output: &mut Vec<u8>) -> Result
     Ok(())
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> String {
-    panic
+/// The panic's text. Its payload is the application's: dropping it may panic once more.
+fn panic_text(panic: Box<dyn Any + Send>) -> String {
+    let text = panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a panic without a text".to_owned())
+        .unwrap_or_else(|| "a panic without a text".to_owned());
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        // There is no end to this but to leave it.
+        std::mem::forget(again);
+    }
+    text
 }

@@ -65,6 +65,8 @@ pub(crate) struct Live {
     pub(crate) total: u32,
     /// The number of the first item of each chunk.
     pub(crate) chunk_starts: Box<[u16]>,
+    /// It was submitted since the queue was opened, so to the operation as it is.
+    pub(crate) is_new: bool,
     pub(crate) gate: Arc<Gate>,
     progress: ArcSwap<Progress>,
     waiting: Mutex<()>,
@@ -81,6 +83,7 @@ pub(crate) struct Facts {
     pub(crate) created_at: Timestamp,
     pub(crate) total: u32,
     pub(crate) chunk_starts: Vec<u16>,
+    pub(crate) is_new: bool,
 }
 
 impl Live {
@@ -93,6 +96,7 @@ impl Live {
             created_at: facts.created_at,
             total: facts.total,
             chunk_starts: facts.chunk_starts.into_boxed_slice(),
+            is_new: facts.is_new,
             gate: Arc::new(Gate::new(queue_closed)),
             progress: ArcSwap::from_pointee(progress),
             waiting: Mutex::new(()),
@@ -156,14 +160,19 @@ struct Entries {
     sweep_at: usize,
 }
 
+impl Entries {
+    fn insert(&mut self, live: &Arc<Live>) {
+        self.lives.insert(live.id, Arc::downgrade(live));
+        if self.lives.len() >= self.sweep_at.max(64) {
+            self.lives.retain(|_, live| live.strong_count() > 0);
+            self.sweep_at = self.lives.len() * 2;
+        }
+    }
+}
+
 impl Registry {
     pub(crate) fn insert(&self, live: &Arc<Live>) {
-        let mut entries = self.entries();
-        entries.lives.insert(live.id, Arc::downgrade(live));
-        if entries.lives.len() >= entries.sweep_at.max(64) {
-            entries.lives.retain(|_, live| live.strong_count() > 0);
-            entries.sweep_at = entries.lives.len() * 2;
-        }
+        self.entries().insert(live);
     }
 
     /// The batch, if somebody holds it.
@@ -185,7 +194,7 @@ impl Registry {
         let Some(live) = load()?.map(Arc::new) else {
             return Ok(None);
         };
-        entries.lives.insert(id, Arc::downgrade(&live));
+        entries.insert(&live);
         Ok(Some(live))
     }
 

@@ -223,15 +223,11 @@ pub(crate) fn load_live(
         return Ok(None);
     };
     let key = keys::summary(batch);
-    let Some(value) = source.value(&key)? else {
-        // Durable since a moment ago: the writer has not come to announcing it.
-        if source.value(&keys::unfinished(batch))?.is_some() {
-            return Ok(None);
-        }
-        return Err(StoreError(format!(
+    let value = source.value(&key)?.ok_or_else(|| {
+        StoreError(format!(
             "batch {batch} is neither unfinished nor has it ended"
-        )));
-    };
+        ))
+    })?;
     let summary: Summary = codec::decode(&key, &value)?;
     let progress = Progress::from(&summary);
     Ok(Some(shared.live_of(facts(batch, header, shared), progress)))
@@ -266,5 +262,6 @@ fn facts(id: BatchId, header: Header, shared: &Shared) -> Facts {
         created_at: header.created_at,
         total: header.total,
         chunk_starts: header.chunk_starts,
+        is_new: false,
     }
 }

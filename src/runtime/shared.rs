@@ -44,6 +44,27 @@ pub(crate) enum Unanswered {
     Unknown,
 }
 
+/// What to add to [`Counters`].
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) submitted: u64,
+    pub(crate) succeeded: u64,
+    pub(crate) failed: u64,
+    pub(crate) retried: u64,
+    pub(crate) panicked: u64,
+}
+
+impl Counters {
+    pub(crate) fn add(&self, counts: &Counts) {
+        let add = |counter: &AtomicU64, n| counter.fetch_add(n, Ordering::Relaxed);
+        add(&self.submitted, counts.submitted);
+        add(&self.succeeded, counts.succeeded);
+        add(&self.failed, counts.failed);
+        add(&self.retried, counts.retried);
+        add(&self.panicked, counts.panicked);
+    }
+}
+
 pub(crate) struct Shared {
     pub(crate) commands: Sender<Command>,
     pub(crate) vault: Arc<Vault>,

@@ -3,12 +3,13 @@
 //!
 //! There is one of these in a queue. It travels with the lease, so it needs no lock.
 
+use crate::limits;
 use crate::store::rows::{self, Pending, Rows};
 use crate::store::{Store, StoreError, Value};
 use crate::table::{KeyRange, Table, TableError, TableKey};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,19 +30,30 @@ pub(crate) struct Tables {
     ended: VecDeque<(u64, Pending)>,
     next_version: u64,
     slice: Pending,
+    slice_bytes: usize,
     item: Pending,
+    item_bytes: usize,
+    /// The store's tables, and those that handlers have written to.
+    names: BTreeSet<String>,
     failed: Option<StoreError>,
 }
 
 impl Tables {
-    pub(crate) fn new(store: Arc<dyn Store>, durable: Arc<AtomicU64>) -> Self {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        durable: Arc<AtomicU64>,
+        names: BTreeSet<String>,
+    ) -> Self {
         Self {
             store,
             durable,
             ended: VecDeque::new(),
             next_version: 1,
             slice: Pending::new(),
+            slice_bytes: 0,
             item: Pending::new(),
+            item_bytes: 0,
+            names,
             failed: None,
         }
     }
@@ -61,16 +73,24 @@ impl Tables {
     /// The item succeeded: its writes count.
     pub(crate) fn keep_item(&mut self) {
         self.slice.append(&mut self.item);
+        self.slice_bytes += std::mem::take(&mut self.item_bytes);
+    }
+
+    /// Bytes that the slice has written so far.
+    pub(crate) fn slice_bytes(&self) -> usize {
+        self.slice_bytes
     }
 
     /// The item did not succeed: its writes never were.
     pub(crate) fn drop_item(&mut self) {
         self.item.clear();
+        self.item_bytes = 0;
     }
 
     /// What the slice wrote, if anything.
     pub(crate) fn end_slice(&mut self) -> Option<SliceWrites> {
-        self.item.clear();
+        self.drop_item();
+        self.slice_bytes = 0;
         if self.slice.is_empty() {
             return None;
         }
@@ -122,8 +142,7 @@ impl Tables {
     ) -> Result<(), TableError> {
         let row = table.row_key(key)?;
         let value = rows::encode(table, &row, value)?;
-        self.item.insert(row, Some(value));
-        Ok(())
+        self.write(table.name(), row, Some(value))
     }
 
     pub(crate) fn remove<K: TableKey + ?Sized, V>(
@@ -131,7 +150,29 @@ impl Tables {
         table: &Table<K, V>,
         key: &K,
     ) -> Result<(), TableError> {
-        self.item.insert(table.row_key(key)?, None);
+        self.write(table.name(), table.row_key(key)?, None)
+    }
+
+    fn write(
+        &mut self,
+        table: &'static str,
+        row: Vec<u8>,
+        value: Option<Value>,
+    ) -> Result<(), TableError> {
+        if !self.names.contains(table) {
+            let limit = limits::TABLES;
+            if self.names.len() >= limit {
+                return Err(TableError::TooManyTables { table, limit });
+            }
+            self.names.insert(table.to_owned());
+        }
+        let bytes = self.item_bytes + row.len() + value.as_ref().map_or(0, |value| value.len());
+        let limit = limits::ITEM_WRITES_BYTES;
+        if bytes > limit {
+            return Err(TableError::TooManyWrites { table, limit });
+        }
+        self.item_bytes = bytes;
+        self.item.insert(row, value);
         Ok(())
     }
 

@@ -136,8 +136,9 @@ impl Worker {
         });
         for item in &job.slice.items {
             let has_run = !finished.verdicts.is_empty();
-            let is_due =
-                since.elapsed() >= limits::SLICE_TIME || finished.block.bytes() >= BLOCK_BYTES;
+            let written = workspace.tables.as_ref().map_or(0, Tables::slice_bytes);
+            let is_due = since.elapsed() >= limits::SLICE_TIME
+                || finished.block.bytes() + written >= BLOCK_BYTES;
             if job.live.gate.is_closed() || (has_run && is_due) {
                 break;
             }
@@ -198,6 +199,11 @@ impl Worker {
                 finished.panicked += 1;
                 (Verdict::Failed, Some(failure))
             }
+            Ran::Undecodable(reason) if job.live.is_new => {
+                // No deploy can be to blame, and no later one would mend it.
+                let failure = Failure::permanent(Failure::UNREADABLE_ITEM, reason);
+                (Verdict::Failed, Some(failure))
+            }
             Ran::Undecodable(reason) => {
                 finished.undecodable = Some(format!(
                     "item {index} of batch {}: {reason}",
@@ -211,7 +217,9 @@ impl Worker {
             Some(failure::stored_details(details))
         });
         let end = match &failure {
-            None => End::Succeeded(std::str::from_utf8(&self.output).unwrap_or("null")),
+            None => End::Succeeded(std::str::from_utf8(&self.output).map_err(|error| {
+                StoreError(format!("an output that is JSON is not text: {error}"))
+            })?),
             Some(failure) => End::Failed(failure_entry(failure, details.as_deref())),
         };
         finished.verdicts.push(verdict);

@@ -5,11 +5,11 @@ use super::command::{Command, Finished, Job, Steered, Submission, Submitted, Wor
 use super::gate::Claim;
 use super::live::{Facts, Live, Progress};
 use super::recovery;
-use super::shared::Shared;
+use super::shared::{Counts, Shared};
 use super::tables::Tables;
 use crate::kernel::{
-    BatchId, BatchView, Event, Fate, Input, Kernel, Output, Refusal, Slice, SliceId, State, Ticket,
-    Timestamp,
+    BatchId, BatchView, Event, Fate, Input, Kernel, OperationIndex, Output, Refusal, Slice,
+    SliceId, State, Ticket, Timestamp,
 };
 use crate::limits;
 use crate::store::journal::{self, Block, SegmentBuilder};
@@ -81,6 +81,8 @@ struct Round {
     joiners: Vec<(Sender<Submitted>, Submitted)>,
     /// To be looked at when the commit is durable.
     resumes: Vec<Command>,
+    /// What to add to the operations' totals when the commit is durable.
+    counts: BTreeMap<OperationIndex, Counts>,
     /// The last slice whose table writes are in.
     writes_version: Option<u64>,
     bytes: usize,
@@ -290,11 +292,8 @@ impl Writer {
             }
         }
         let registered = self.shared.operation(finished.operation);
-        let panicked = finished.panicked;
-        registered
-            .counters
-            .panicked
-            .fetch_add(panicked, Ordering::Relaxed);
+        let counts = self.round.counts.entry(finished.operation).or_default();
+        counts.panicked += finished.panicked;
         if let Some(reason) = finished.undecodable {
             let _ = registered.paused.set(reason);
             self.shared.wake_operation(finished.operation);
@@ -383,10 +382,8 @@ impl Writer {
         now: Timestamp,
     ) -> Result<Live, StoreError> {
         let registered = self.shared.operation(submission.operation);
-        registered
-            .counters
-            .submitted
-            .fetch_add(1, Ordering::Relaxed);
+        let counts = self.round.counts.entry(submission.operation).or_default();
+        counts.submitted += 1;
         let operation_name = Arc::clone(&registered.name);
         let rows = &mut self.round.rows;
         let hashes = submission.keys.as_deref().unwrap_or_default();
@@ -435,6 +432,7 @@ impl Writer {
             created_at: now,
             total: header.total,
             chunk_starts: header.chunk_starts,
+            is_new: true,
         };
         Ok(self.shared.live_of(facts, Progress::queued()))
     }
@@ -467,14 +465,13 @@ impl Writer {
         if let Event::ItemsEnded { items, .. } = event
             && let Some(operation) = self.active.get(&batch).and_then(|a| a.live.operation)
         {
-            let counters = &self.shared.operation(operation).counters;
+            let counts = self.round.counts.entry(operation).or_default();
             for item in items {
-                let counter = match item.fate {
-                    Fate::Succeeded => &counters.succeeded,
-                    Fate::Failed => &counters.failed,
-                    Fate::Retry { .. } => &counters.retried,
-                };
-                counter.fetch_add(1, Ordering::Relaxed);
+                match item.fate {
+                    Fate::Succeeded => counts.succeeded += 1,
+                    Fate::Failed => counts.failed += 1,
+                    Fate::Retry { .. } => counts.retried += 1,
+                }
             }
         }
         self.round
@@ -575,7 +572,7 @@ impl Writer {
                 for live in &self.round.admitted {
                     self.shared.registry.insert(live);
                 }
-                publish(&mut self.kernel, &self.active);
+                publish(&mut self.kernel, &self.active, &self.shared);
             };
             let begins = || self.shared.commit_begins();
             self.committer.commit(rows, next_batch, begins, show)?;
@@ -587,12 +584,15 @@ impl Writer {
         }
         // Not before: those who wait for an answer must not be let go without one.
         let round = std::mem::take(&mut self.round);
+        for (operation, counts) in &round.counts {
+            self.shared.operation(*operation).counters.add(counts);
+        }
         if let Some(version) = round.writes_version {
             self.durable_writes.store(version, Ordering::Release);
         }
         let now = self.shared.timeline.now();
         let outputs = self.kernel.handle(Input::Committed, now);
-        publish(&mut self.kernel, &self.active);
+        publish(&mut self.kernel, &self.active, &self.shared);
         self.act(outputs, &Block::default())?;
         for (reply, answer) in round.joiners {
             let _ = reply.send(answer);
@@ -702,10 +702,15 @@ impl Writer {
 }
 
 /// Shows where the batches stand that changed; everything recorded must be durable.
-fn publish(kernel: &mut Kernel, active: &HashMap<BatchId, Active>) {
+fn publish(kernel: &mut Kernel, active: &HashMap<BatchId, Active>, shared: &Shared) {
     for (batch, view) in kernel.take_changed() {
-        if let Some(active) = active.get(&batch) {
-            active.live.publish(Progress::from(&view));
+        let Some(Active { live, .. }) = active.get(&batch) else {
+            continue;
+        };
+        live.publish(Progress::from(&view));
+        if view.in_flight == 0 && shared.blocked(live).is_some() {
+            // What ran has ended, and nothing more will.
+            live.wake();
         }
     }
 }

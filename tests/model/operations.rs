@@ -46,7 +46,7 @@ impl Item {
     fn attempt(&self, attempt: u32) -> Result<u64, Failure> {
         match self.fate {
             Fate::Fails => Err(Failure::permanent("scripted", "it fails")),
-            Fate::Panics => std::panic::panic_any("scripted".to_owned()),
+            Fate::Panics => std::panic::resume_unwind(Box::new("scripted")),
             Fate::Recovers(failures) if attempt <= failures => {
                 Err(Failure::retryable("scripted", "it fails for now"))
             }

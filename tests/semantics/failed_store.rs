@@ -1,7 +1,8 @@
 //! A commit that fails: nobody is told more than is known.
 
 use crate::harness::{
-    AMPLE, Bystander, Call, Door, Mail, Post, SUMS, Tested, add, fresh, outcomes, queue_on, sum,
+    Bystander, Call, Door, Mail, Post, SUMS, Tested, add, fresh, outcomes, queue_on,
+    shut_down_failed, sum,
 };
 use batchwright::testing::CommitFault;
 use batchwright::{
@@ -53,7 +54,7 @@ fn a_submit_whose_commit_fails_is_unknown_and_either_there_or_not() -> Tested {
             waited,
             Err(WaitError::Batch(BatchError::Failed { .. }))
         ));
-        queue.shutdown(AMPLE)?;
+        shut_down_failed(&queue)?;
 
         let queue = open()?;
         let there = queue.batches(BatchFilter::all().operation("call")).count();
@@ -120,7 +121,7 @@ fn everybody_who_waits_is_woken_with_the_failure() -> Tested {
         Ok(())
     })?;
     door.open();
-    queue.shutdown(AMPLE)?;
+    shut_down_failed(&queue)?;
     let queue = queue_on(&clock)
         .register(Call::echo())
         .open_in_memory(&disk)?;
@@ -149,7 +150,7 @@ fn a_failed_stop_is_unknown_and_either_in_force_or_not() -> Tested {
         disk.fail_next_commit(fault);
         assert!(matches!(batch.stop(), Err(BatchError::Unknown { .. })));
         door.open();
-        queue.shutdown(AMPLE)?;
+        shut_down_failed(&queue)?;
         let queue = queue_on(&clock)
             .register(Call::echo())
             .open_in_memory(&disk)?;
@@ -185,7 +186,7 @@ fn an_exactly_once_item_counts_once_whatever_its_failed_commit_left() -> Tested 
             waited,
             Err(WaitError::Batch(BatchError::Failed { .. }))
         ));
-        queue.shutdown(AMPLE)?;
+        shut_down_failed(&queue)?;
         let queue = queue_on(&clock)
             .register(Post::new(|n, cx| add(cx, "all", n)))
             .open_in_memory(&disk)?;
@@ -218,7 +219,7 @@ fn after_a_failure_no_further_item_starts() -> Tested {
     let refused = queue.submit::<Mail>([1]).map(|b| b.id());
     assert!(matches!(refused, Err(SubmitError::Unknown { .. })));
     door.open();
-    queue.shutdown(AMPLE)?;
+    shut_down_failed(&queue)?;
     assert_eq!(door.came(), 2);
     let queue = queue_on(&clock)
         .register(Call::echo())
@@ -268,7 +269,7 @@ fn what_submitters_are_told_at_a_failure_is_true() -> Tested {
             joined.collect::<Result<Vec<_>, _>>()
         });
         let answers = answers.map_err(|_| "a submitter panicked")?;
-        queue.shutdown(AMPLE)?;
+        shut_down_failed(&queue)?;
         let queue = queue_on(&clock)
             .register(Call::echo())
             .open_in_memory(&disk)?;

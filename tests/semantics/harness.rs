@@ -4,7 +4,7 @@
 use batchwright::testing::{ManualClock, MemoryDisk};
 use batchwright::{
     AtLeastOnce, Batch, BatchId, BatchType, Builder, Context, ExactlyOnce, Failure, Guarantee,
-    ItemOutcome, Operation, Outcome, Queue, RetryPolicy, State, Status, Table,
+    ItemOutcome, Operation, Outcome, Queue, RetryPolicy, ShutdownError, State, Status, Table,
 };
 use std::error::Error;
 use std::num::NonZeroU32;
@@ -21,6 +21,14 @@ pub(crate) const AMPLE: Duration = Duration::from_secs(30);
 
 /// Sums that exactly-once handlers keep.
 pub(crate) const SUMS: Table<str, u64> = Table::new("sums");
+
+/// Ends a queue that has failed: its threads are gone, and it does not claim that all is well.
+pub(crate) fn shut_down_failed(queue: &Queue) -> Tested {
+    match queue.shutdown(AMPLE) {
+        Err(ShutdownError::Failed { .. }) => Ok(()),
+        other => Err(format!("a failed queue shut down with {other:?}").into()),
+    }
+}
 
 type Body<G> = dyn Fn(u64, &mut Context<G>) -> Result<u64, Failure> + Send + Sync;
 

@@ -1,6 +1,8 @@
 //! Finding batches again: by number and by listing.
 
-use crate::harness::{AMPLE, Bystander, Call, Mail, Tested, fresh, outcomes, queue_on};
+use crate::harness::{
+    AMPLE, Bystander, Call, Mail, Tested, fresh, outcomes, queue_on, shut_down_failed,
+};
 use batchwright::testing::CommitFault;
 use batchwright::{BatchError, BatchFilter, BatchId, Queue, State, SubmitOptions};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -82,7 +84,7 @@ fn numbers_grow_and_are_never_used_again() -> Tested {
                 disk.fail_next_commit(CommitFault::Done);
                 // The batch is there and its submitter does not know: its number is taken.
                 assert!(queue.submit::<Call>([1]).is_err());
-                queue.shutdown(AMPLE)?;
+                shut_down_failed(&queue)?;
             }
         }
     }

@@ -128,7 +128,7 @@ fn a_stop_returns_when_it_is_durable_and_not_before() -> Tested {
     let held = disk.hold_commits();
     let (sender, stopped) = mpsc::channel();
     let stopping = batch.clone();
-    thread::spawn(move || sender.send(stopping.stop()));
+    thread::spawn(move || drop(sender.send(stopping.stop())));
     assert!(held.wait_for_commit());
     assert!(stopped.try_recv().is_err());
     assert!(!batch.status()?.stop_requested);
