@@ -152,7 +152,7 @@ pub(crate) fn initial_rows() -> Result<Writes, OpenError> {
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(|error| invalid(error.to_string()))?;
     let store_id = u128::from_be_bytes(id);
-    vault::initial_meta(store_id).map_err(|StoreError(what)| invalid(what))
+    vault::initial_rows(store_id).map_err(|StoreError(what)| invalid(what))
 }
 
 fn within<T: PartialOrd + fmt::Display>(

@@ -437,7 +437,7 @@ fn rows(dir: &Path) -> Tested<sled::Db> {
 
 /// The key of a part of a batch's journal.
 fn segment(batch: u64, number: u32) -> Vec<u8> {
-    [&b"J"[..], &batch.to_be_bytes(), &number.to_be_bytes()].concat()
+    [&b"z"[..], &batch.to_be_bytes(), &number.to_be_bytes()].concat()
 }
 
 /// Written as the next version of this library would, if it only raised the number.

@@ -3,8 +3,8 @@
 //!
 //! | key | value |
 //! |---|---|
+//! | `I` 0 n | fences, 8 |
 //! | `I` !id n | a batch's items, packed, n-th chunk |
-//! | `J` id n | its journal, n-th segment |
 //! | `S` id | how it ended, while it is ended |
 //! | `b` id | its header |
 //! | `h` id n | the hashes of its ordering keys, n-th part |
@@ -12,18 +12,32 @@
 //! | `m` | the meta record |
 //! | `t` length name key | a table row |
 //! | `u` id | its place in the order, while it is unfinished |
+//! | `y` n | fences, 24 |
+//! | `z` id n | its journal, n-th segment |
+//! | `z` 255 n | fences, 7 |
 //!
 //! Numbers are big-endian, so that key order is number order; items count down (`!id`), newest first.
 //!
-//! The order matters for speed. The storage engine rewrites a leaf of up to 16 neighbours when some of
-//! them have changed, so large values must not have neighbours that change when they do not. New items
-//! come at the very start; old items and old journals are neighbours; new journals come before old
-//! summaries, which are small; the rest is small. Tables are the application's.
+//! The order matters for speed. The storage engine keeps neighbours in leaves, writes a leaf anew when
+//! some of it has changed ten times, and splits one of 17 rows into the first 9 and the other 8, writing
+//! both. So large values must not have neighbours that change when they do not: new items come at the
+//! very start, new journals at the very end, and what changes with every commit is fenced off from old
+//! journals. The fences at both ends, rows that never change, make a split leave the large values that
+//! came in since the last one in a leaf that is written once more and then never again; without them it
+//! would be twice.
 
 use crate::kernel::BatchId;
 use std::ops::Range;
 
 pub(crate) const META: &[u8] = b"m";
+
+/// The rows that keep large values from being rewritten.
+pub(crate) fn fences() -> impl Iterator<Item = Vec<u8>> {
+    let first = (0..8).map(|n| vec![b'I', 0, n]);
+    let before_journals = (0..24).map(|n| vec![b'y', n]);
+    let last = (0..7).map(|n| vec![b'z', u8::MAX, n]);
+    first.chain(before_journals).chain(last)
+}
 
 fn numbered(prefix: u8, batch: BatchId, part: Option<u32>) -> Vec<u8> {
     let mut key = Vec::with_capacity(13);
@@ -53,12 +67,12 @@ pub(crate) fn key_hashes(batch: BatchId, part: u32) -> Vec<u8> {
 }
 
 pub(crate) fn segment(batch: BatchId, number: u32) -> Vec<u8> {
-    numbered(b'J', batch, Some(number))
+    numbered(b'z', batch, Some(number))
 }
 
 /// All journal segments of a batch.
 pub(crate) fn segments(batch: BatchId) -> Range<Vec<u8>> {
-    let start = numbered(b'J', batch, None);
+    let start = numbered(b'z', batch, None);
     let end = successor(&start);
     start..end
 }
@@ -134,7 +148,7 @@ pub(crate) fn name(key: &[u8]) -> String {
             format!("items of batch {batch}")
         }
         Some(b'h') => format!("ordering keys of batch {}", batch()),
-        Some(b'J') => format!("journal of batch {}", batch()),
+        Some(b'z') => format!("journal of batch {}", batch()),
         Some(b'S') => format!("summary of batch {}", batch()),
         Some(b'u') => format!("unfinished marker of batch {}", batch()),
         Some(b'k') => "idempotency key".to_owned(),
@@ -155,6 +169,29 @@ mod tests {
         assert!(all.contains(&segment(BatchId(1), 0)));
         assert!(all.contains(&segment(BatchId(1), u32::MAX)));
         assert!(!all.contains(&segment(BatchId(2), 0)));
+    }
+
+    #[test]
+    fn fences_stand_outside_of_what_they_fence() {
+        let fences: Vec<_> = fences().collect();
+        assert!(fences.is_sorted());
+        assert!(
+            fences[..8]
+                .iter()
+                .all(|fence| *fence < items(BatchId(u64::MAX >> 8), 0))
+        );
+        assert!(
+            fences[8..32]
+                .iter()
+                .all(|fence| *fence > unfinished(BatchId(u64::MAX)))
+        );
+        assert!(
+            fences[8..32]
+                .iter()
+                .all(|fence| *fence < segment(BatchId(0), 0))
+        );
+        let last = segment(BatchId(u64::MAX >> 8), u32::MAX);
+        assert!(fences[32..].iter().all(|fence| *fence > last));
     }
 
     #[test]

@@ -139,9 +139,9 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// The meta record of a new store.
-pub(crate) fn initial_meta(store_id: u128) -> Result<Writes, StoreError> {
-    let meta = Meta {
+/// The rows of a new store: the meta record, and the fences.
+pub(crate) fn initial_rows(store_id: u128) -> Result<Writes, StoreError> {
+    let mut meta = Meta {
         format: FORMAT,
         store_id,
         sequence: 1,
@@ -149,6 +149,11 @@ pub(crate) fn initial_meta(store_id: u128) -> Result<Writes, StoreError> {
         spaces: Vec::new(),
     };
     let mut writes = Writes::default();
+    for key in keys::fences() {
+        let value = codec::encode(&key, &())?;
+        tally(&mut meta.spaces, &key, &value, true);
+        writes.put(key, value);
+    }
     writes.put(keys::META.to_vec(), codec::encode(keys::META, &meta)?);
     Ok(writes)
 }
@@ -253,10 +258,10 @@ impl Committer {
                 continue;
             }
             if let Some(old) = old {
-                self.tally(&key, &old, false);
+                tally(&mut self.meta.spaces, &key, &old, false);
             }
             if let Some(value) = &change.value {
-                self.tally(&key, value, true);
+                tally(&mut self.meta.spaces, &key, value, true);
             }
             writes.0.push((key, change.value));
         }
@@ -265,34 +270,31 @@ impl Committer {
         writes.put(keys::META.to_vec(), codec::encode(keys::META, &self.meta)?);
         Ok(writes)
     }
+}
 
-    fn tally(&mut self, key: &[u8], value: &[u8], added: bool) {
-        let name = keys::table_of(key).unwrap_or_default();
-        let spaces = &mut self.meta.spaces;
-        let at = match spaces.binary_search_by(|space| space.name.as_str().cmp(name)) {
-            Ok(at) => at,
-            Err(at) => {
-                let name = name.to_owned();
-                spaces.insert(
-                    at,
-                    Space {
-                        name,
-                        rows: 0,
-                        sum: 0,
-                    },
-                );
-                at
-            }
-        };
-        let space = &mut spaces[at];
-        let hash = codec::row_hash(key, value);
-        if added {
-            space.rows = space.rows.wrapping_add(1);
-            space.sum = space.sum.wrapping_add(hash);
-        } else {
-            space.rows = space.rows.wrapping_sub(1);
-            space.sum = space.sum.wrapping_sub(hash);
+/// Adds a row to the sums of its space, or takes it away.
+fn tally(spaces: &mut Vec<Space>, key: &[u8], value: &[u8], added: bool) {
+    let name = keys::table_of(key).unwrap_or_default();
+    let at = match spaces.binary_search_by(|space| space.name.as_str().cmp(name)) {
+        Ok(at) => at,
+        Err(at) => {
+            let space = Space {
+                name: name.to_owned(),
+                rows: 0,
+                sum: 0,
+            };
+            spaces.insert(at, space);
+            at
         }
+    };
+    let space = &mut spaces[at];
+    let hash = codec::row_hash(key, value);
+    if added {
+        space.rows = space.rows.wrapping_add(1);
+        space.sum = space.sum.wrapping_add(hash);
+    } else {
+        space.rows = space.rows.wrapping_sub(1);
+        space.sum = space.sum.wrapping_sub(hash);
     }
 }
 
@@ -341,7 +343,7 @@ mod tests {
     type Tested = Result<(), StoreError>;
 
     fn vault(disk: &MemoryDisk) -> (Arc<Vault>, Committer, Arc<dyn Store>) {
-        let opened = MemoryStore::open(disk, || initial_meta(7).unwrap());
+        let opened = MemoryStore::open(disk, || initial_rows(7).unwrap());
         let store: Arc<dyn Store> = Arc::new(opened.unwrap());
         let vault = Arc::new(Vault::new(Arc::clone(&store)));
         let committer = Committer::new(Arc::clone(&vault), Arc::clone(&store), meta(&*store));
