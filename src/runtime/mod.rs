@@ -14,6 +14,7 @@ mod gate;
 mod handler;
 mod live;
 pub(crate) mod recovery;
+mod round;
 mod shared;
 mod tables;
 mod watchdog;

@@ -3,21 +3,20 @@
 
 use super::command::{Command, Finished, Job, Steered, Submission, Submitted, Work};
 use super::gate::Claim;
-use super::live::{Facts, Live, Progress};
+use super::live::{Live, Progress};
 use super::recovery;
-use super::shared::{Counts, Shared};
+use super::round::Round;
+use super::shared::Shared;
 use super::tables::Tables;
 use crate::kernel::{
-    BatchId, BatchView, Event, Fate, Input, Kernel, OperationIndex, Output, Refusal, Slice,
-    SliceId, State, Ticket, Timestamp,
+    BatchId, BatchView, Input, Kernel, Output, Refusal, Slice, SliceId, State, Ticket, Timestamp,
 };
 use crate::limits;
-use crate::store::journal::{self, Block, SegmentBuilder};
-use crate::store::record::{Header, KEY_HASHES_PER_PART, Summary, Unfinished, UsedKey};
-use crate::store::vault::{Committer, Group};
-use crate::store::{StoreError, Value, codec, keys};
+use crate::store::StoreError;
+use crate::store::journal::Block;
+use crate::store::vault::Committer;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -31,19 +30,19 @@ pub(crate) struct Outlets {
 }
 
 pub(crate) struct Writer {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     commands: Receiver<Command>,
-    kernel: Kernel,
-    committer: Committer,
+    pub(super) kernel: Kernel,
+    pub(super) committer: Committer,
     outlets: Outlets,
     /// The lease, while no worker holds it.
     lease: Option<Box<Tables>>,
     durable_writes: Arc<AtomicU64>,
-    active: HashMap<BatchId, Active>,
+    pub(super) active: HashMap<BatchId, Active>,
     claims: HashMap<SliceId, Arc<Claim>>,
     callers: BTreeMap<Ticket, Caller>,
     next_ticket: u64,
-    round: Round,
+    pub(super) round: Round,
     /// Commands that waited for a commit.
     deferred: VecDeque<Command>,
     closing: bool,
@@ -64,28 +63,6 @@ enum Caller {
     Admitted(Sender<Submitted>, BatchId),
     Steerer(Sender<Steered>),
     Resumer(Sender<Steered>, Active),
-}
-
-/// What is being gathered for the next commit.
-#[derive(Default)]
-struct Round {
-    rows: Group,
-    journals: BTreeMap<BatchId, SegmentBuilder>,
-    /// New batches.
-    admitted: Vec<Arc<Live>>,
-    /// Stopped batches that go on.
-    rejoined: BTreeSet<BatchId>,
-    /// Idempotency keys that the commit makes durable.
-    used_keys: HashMap<[u8; 32], UsedKey>,
-    /// Submitters whose answer is known, once the commit is durable.
-    joiners: Vec<(Sender<Submitted>, Submitted)>,
-    /// To be looked at when the commit is durable.
-    resumes: Vec<Command>,
-    /// What to add to the operations' totals when the commit is durable.
-    counts: BTreeMap<OperationIndex, Counts>,
-    /// The last slice whose table writes are in.
-    writes_version: Option<u64>,
-    bytes: usize,
 }
 
 impl Writer {
@@ -239,19 +216,6 @@ impl Writer {
         })
     }
 
-    fn used_key(&self, scope: &[u8; 32]) -> Result<Option<UsedKey>, StoreError> {
-        if let Some(used) = self.round.used_keys.get(scope) {
-            return Ok(Some(used.clone()));
-        }
-        let key = keys::idempotency(scope);
-        let Some(value) = self.committer.value(&key)? else {
-            return Ok(None);
-        };
-        let used: UsedKey = codec::decode(&key, &value)?;
-        let expired = used.expires_at <= self.shared.timeline.now();
-        Ok((!expired).then_some(used))
-    }
-
     fn resume(&mut self, live: Arc<Live>, reply: Sender<Steered>) -> Result<(), StoreError> {
         let batch = live.id;
         if let Some(view) = self.kernel.view(batch) {
@@ -373,70 +337,6 @@ impl Writer {
         Ok(())
     }
 
-    /// Adds the rows of a new batch to the round.
-    fn write_batch(
-        &mut self,
-        batch: BatchId,
-        position: u64,
-        submission: Submission,
-        now: Timestamp,
-    ) -> Result<Live, StoreError> {
-        let registered = self.shared.operation(submission.operation);
-        let counts = self.round.counts.entry(submission.operation).or_default();
-        counts.submitted += 1;
-        let operation_name = Arc::clone(&registered.name);
-        let rows = &mut self.round.rows;
-        let hashes = submission.keys.as_deref().unwrap_or_default();
-        let parts = hashes.chunks(KEY_HASHES_PER_PART);
-        let header = Header {
-            operation: operation_name.to_string(),
-            owner: submission.owner,
-            created_at: now,
-            total: submission.total,
-            chunk_starts: submission.chunk_starts,
-            key_parts: u32::try_from(parts.len()).unwrap_or(u32::MAX),
-        };
-        let key = keys::header(batch);
-        let value = codec::encode(&key, &header)?;
-        rows.insert(key, value);
-        for (number, chunk) in (0..).zip(submission.chunks) {
-            let key = keys::items(batch, number);
-            let value = chunk.seal(&key);
-            rows.insert(key, value);
-        }
-        for (number, part) in (0..).zip(parts) {
-            let key = keys::key_hashes(batch, number);
-            let value = codec::encode(&key, &part)?;
-            rows.insert(key, value);
-        }
-        let key = keys::unfinished(batch);
-        let value = codec::encode(&key, &Unfinished { position })?;
-        rows.insert(key, value);
-        if let Some(idempotency) = submission.idempotency {
-            let kept_ms = self.shared.limits.idempotency_keys_for.as_millis();
-            let used = UsedKey {
-                batch,
-                content: idempotency.content,
-                expires_at: now.plus_ms(u64::try_from(kept_ms).unwrap_or(u64::MAX)),
-            };
-            let key = keys::idempotency(&idempotency.scope);
-            let value = codec::encode(&key, &used)?;
-            rows.put(key, value);
-            self.round.used_keys.insert(idempotency.scope, used);
-        }
-        let facts = Facts {
-            id: batch,
-            operation: Some(submission.operation),
-            operation_name,
-            owner: header.owner,
-            created_at: now,
-            total: header.total,
-            chunk_starts: header.chunk_starts,
-            is_new: true,
-        };
-        Ok(self.shared.live_of(facts, Progress::queued()))
-    }
-
     fn refuse(&mut self, ticket: Ticket, refusal: Refusal) {
         match self.callers.remove(&ticket) {
             Some(Caller::Submitter(reply, _)) => {
@@ -458,31 +358,8 @@ impl Writer {
         }
     }
 
-    fn record(&mut self, batch: BatchId, event: &Event, block: &Block) -> Result<(), StoreError> {
-        if matches!(event, Event::Resumed { .. }) {
-            self.rejoin(batch);
-        }
-        if let Event::ItemsEnded { items, .. } = event
-            && let Some(operation) = self.active.get(&batch).and_then(|a| a.live.operation)
-        {
-            let counts = self.round.counts.entry(operation).or_default();
-            for item in items {
-                match item.fate {
-                    Fate::Succeeded => counts.succeeded += 1,
-                    Fate::Failed => counts.failed += 1,
-                    Fate::Retry { .. } => counts.retried += 1,
-                }
-            }
-        }
-        self.round
-            .journals
-            .entry(batch)
-            .or_insert_with(SegmentBuilder::new)
-            .event(event, block)
-    }
-
     /// A stopped batch goes on: it is active again.
-    fn rejoin(&mut self, batch: BatchId) {
+    pub(super) fn rejoin(&mut self, batch: BatchId) {
         let found = self.callers.values().find_map(|caller| match caller {
             Caller::Resumer(_, active) if active.live.id == batch => Some(active.clone()),
             _ => None,
@@ -598,78 +475,6 @@ impl Writer {
             let _ = reply.send(answer);
         }
         self.deferred.extend(round.resumes);
-        Ok(())
-    }
-
-    /// Turns what was recorded into rows, with what follows from where each batch stands now.
-    fn close_journals(&mut self) -> Result<(), StoreError> {
-        for (batch, builder) in std::mem::take(&mut self.round.journals) {
-            let (Some(view), Some(active)) = (self.kernel.view(batch), self.active.get_mut(&batch))
-            else {
-                return Err(StoreError(format!("batch {batch} is recorded and unknown")));
-            };
-            active.journal_bytes += builder.bytes();
-            let active_bytes = active.journal_bytes;
-            let full = active_bytes / limits::PACKED_BYTES;
-            let segments = builder.finish();
-            let first = active.next_segment;
-            active.next_segment += u32::try_from(segments.len()).unwrap_or(u32::MAX);
-            let next_segment = active.next_segment;
-            let rows: Vec<_> = journal::number(batch, first, segments).collect();
-            if view.phase.state().has_ended() {
-                let summary = Summary {
-                    state: view.phase.state(),
-                    succeeded: view.succeeded,
-                    failed: view.failed,
-                    started_at: view.started_at,
-                    ended_at: view.ended_at,
-                };
-                let key = keys::summary(batch);
-                let value = codec::encode(&key, &summary)?;
-                self.round.rows.put(key, value);
-                self.round.rows.remove(keys::unfinished(batch));
-                let count = first as usize + rows.len();
-                let fits = active_bytes <= limits::GROUP_BYTES;
-                if fits && count > limits::JOURNAL_SEGMENTS + 2 * full {
-                    self.compact_journal(batch, next_segment, rows)?;
-                    continue;
-                }
-            }
-            if self.round.rejoined.contains(&batch) && !view.phase.state().has_ended() {
-                let position = view.position;
-                let key = keys::unfinished(batch);
-                let value = codec::encode(&key, &Unfinished { position })?;
-                self.round.rows.put(key, value);
-                self.round.rows.remove(keys::summary(batch));
-            }
-            for (key, value) in rows {
-                self.round.rows.insert(key, value);
-            }
-        }
-        Ok(())
-    }
-
-    /// Rewrites the journal of many small segments of a batch that ends; `last` would be its last. The
-    /// new segments have new numbers: somebody may be reading the old ones.
-    fn compact_journal(
-        &mut self,
-        batch: BatchId,
-        next_segment: u32,
-        last: Vec<(Vec<u8>, Value)>,
-    ) -> Result<(), StoreError> {
-        let mut segments = Vec::new();
-        for row in self.committer.scan(&keys::segments(batch)) {
-            let (key, value) = row?;
-            segments.push((key.to_vec(), value));
-        }
-        segments.extend(last);
-        let compacted = journal::compact(batch, &segments)?;
-        for (key, _) in segments {
-            self.round.rows.remove(key);
-        }
-        for (key, value) in journal::number(batch, next_segment, compacted) {
-            self.round.rows.insert(key, value);
-        }
         Ok(())
     }
 

@@ -1,0 +1,216 @@
+//! What one commit stores: the rows of new batches, of what happened to batches, and of tables.
+
+use super::command::{Command, Submission, Submitted};
+use super::live::{Facts, Live, Progress};
+use super::shared::Counts;
+use super::writer::Writer;
+use crate::kernel::{BatchId, Event, Fate, OperationIndex, Timestamp};
+use crate::limits;
+use crate::store::journal::{self, Block, SegmentBuilder};
+use crate::store::record::{Header, KEY_HASHES_PER_PART, Summary, Unfinished, UsedKey};
+use crate::store::vault::Group;
+use crate::store::{StoreError, Value, codec, keys};
+use crossbeam_channel::Sender;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// What is being gathered for the next commit.
+#[derive(Default)]
+pub(super) struct Round {
+    pub(super) rows: Group,
+    pub(super) journals: BTreeMap<BatchId, SegmentBuilder>,
+    /// New batches.
+    pub(super) admitted: Vec<Arc<Live>>,
+    /// Stopped batches that go on.
+    pub(super) rejoined: BTreeSet<BatchId>,
+    /// Idempotency keys that the commit makes durable.
+    pub(super) used_keys: HashMap<[u8; 32], UsedKey>,
+    /// Submitters whose answer is known, once the commit is durable.
+    pub(super) joiners: Vec<(Sender<Submitted>, Submitted)>,
+    /// To be looked at when the commit is durable.
+    pub(super) resumes: Vec<Command>,
+    /// What to add to the operations' totals when the commit is durable.
+    pub(super) counts: BTreeMap<OperationIndex, Counts>,
+    /// The last slice whose table writes are in.
+    pub(super) writes_version: Option<u64>,
+    pub(super) bytes: usize,
+}
+
+impl Writer {
+    pub(super) fn used_key(&self, scope: &[u8; 32]) -> Result<Option<UsedKey>, StoreError> {
+        if let Some(used) = self.round.used_keys.get(scope) {
+            return Ok(Some(used.clone()));
+        }
+        let key = keys::idempotency(scope);
+        let Some(value) = self.committer.value(&key)? else {
+            return Ok(None);
+        };
+        let used: UsedKey = codec::decode(&key, &value)?;
+        let expired = used.expires_at <= self.shared.timeline.now();
+        Ok((!expired).then_some(used))
+    }
+
+    /// Adds the rows of a new batch to the round.
+    pub(super) fn write_batch(
+        &mut self,
+        batch: BatchId,
+        position: u64,
+        submission: Submission,
+        now: Timestamp,
+    ) -> Result<Live, StoreError> {
+        let registered = self.shared.operation(submission.operation);
+        let counts = self.round.counts.entry(submission.operation).or_default();
+        counts.submitted += 1;
+        let operation_name = Arc::clone(&registered.name);
+        let rows = &mut self.round.rows;
+        let hashes = submission.keys.as_deref().unwrap_or_default();
+        let parts = hashes.chunks(KEY_HASHES_PER_PART);
+        let header = Header {
+            operation: operation_name.to_string(),
+            owner: submission.owner,
+            created_at: now,
+            total: submission.total,
+            chunk_starts: submission.chunk_starts,
+            key_parts: u32::try_from(parts.len()).unwrap_or(u32::MAX),
+        };
+        let key = keys::header(batch);
+        let value = codec::encode(&key, &header)?;
+        rows.insert(key, value);
+        for (number, chunk) in (0..).zip(submission.chunks) {
+            let key = keys::items(batch, number);
+            let value = chunk.seal(&key);
+            rows.insert(key, value);
+        }
+        for (number, part) in (0..).zip(parts) {
+            let key = keys::key_hashes(batch, number);
+            let value = codec::encode(&key, &part)?;
+            rows.insert(key, value);
+        }
+        let key = keys::unfinished(batch);
+        let value = codec::encode(&key, &Unfinished { position })?;
+        rows.insert(key, value);
+        if let Some(idempotency) = submission.idempotency {
+            let kept_ms = self.shared.limits.idempotency_keys_for.as_millis();
+            let used = UsedKey {
+                batch,
+                content: idempotency.content,
+                expires_at: now.plus_ms(u64::try_from(kept_ms).unwrap_or(u64::MAX)),
+            };
+            let key = keys::idempotency(&idempotency.scope);
+            let value = codec::encode(&key, &used)?;
+            rows.put(key, value);
+            self.round.used_keys.insert(idempotency.scope, used);
+        }
+        let facts = Facts {
+            id: batch,
+            operation: Some(submission.operation),
+            operation_name,
+            owner: header.owner,
+            created_at: now,
+            total: header.total,
+            chunk_starts: header.chunk_starts,
+            is_new: true,
+        };
+        Ok(self.shared.live_of(facts, Progress::queued()))
+    }
+
+    pub(super) fn record(
+        &mut self,
+        batch: BatchId,
+        event: &Event,
+        block: &Block,
+    ) -> Result<(), StoreError> {
+        if matches!(event, Event::Resumed { .. }) {
+            self.rejoin(batch);
+        }
+        if let Event::ItemsEnded { items, .. } = event
+            && let Some(operation) = self.active.get(&batch).and_then(|a| a.live.operation)
+        {
+            let counts = self.round.counts.entry(operation).or_default();
+            for item in items {
+                match item.fate {
+                    Fate::Succeeded => counts.succeeded += 1,
+                    Fate::Failed => counts.failed += 1,
+                    Fate::Retry { .. } => counts.retried += 1,
+                }
+            }
+        }
+        self.round
+            .journals
+            .entry(batch)
+            .or_insert_with(SegmentBuilder::new)
+            .event(event, block)
+    }
+
+    /// Turns what was recorded into rows, with what follows from where each batch stands now.
+    pub(super) fn close_journals(&mut self) -> Result<(), StoreError> {
+        for (batch, builder) in std::mem::take(&mut self.round.journals) {
+            let (Some(view), Some(active)) = (self.kernel.view(batch), self.active.get_mut(&batch))
+            else {
+                return Err(StoreError(format!("batch {batch} is recorded and unknown")));
+            };
+            active.journal_bytes += builder.bytes();
+            let active_bytes = active.journal_bytes;
+            let full = active_bytes / limits::PACKED_BYTES;
+            let segments = builder.finish();
+            let first = active.next_segment;
+            active.next_segment += u32::try_from(segments.len()).unwrap_or(u32::MAX);
+            let next_segment = active.next_segment;
+            let rows: Vec<_> = journal::number(batch, first, segments).collect();
+            if view.phase.state().has_ended() {
+                let summary = Summary {
+                    state: view.phase.state(),
+                    succeeded: view.succeeded,
+                    failed: view.failed,
+                    started_at: view.started_at,
+                    ended_at: view.ended_at,
+                };
+                let key = keys::summary(batch);
+                let value = codec::encode(&key, &summary)?;
+                self.round.rows.put(key, value);
+                self.round.rows.remove(keys::unfinished(batch));
+                let count = first as usize + rows.len();
+                let fits = active_bytes <= limits::GROUP_BYTES;
+                if fits && count > limits::JOURNAL_SEGMENTS + 2 * full {
+                    self.compact_journal(batch, next_segment, rows)?;
+                    continue;
+                }
+            }
+            if self.round.rejoined.contains(&batch) && !view.phase.state().has_ended() {
+                let position = view.position;
+                let key = keys::unfinished(batch);
+                let value = codec::encode(&key, &Unfinished { position })?;
+                self.round.rows.put(key, value);
+                self.round.rows.remove(keys::summary(batch));
+            }
+            for (key, value) in rows {
+                self.round.rows.insert(key, value);
+            }
+        }
+        Ok(())
+    }
+
+    /// Rewrites the journal of many small segments of a batch that ends; `last` would be its last. The
+    /// new segments have new numbers: somebody may be reading the old ones.
+    fn compact_journal(
+        &mut self,
+        batch: BatchId,
+        next_segment: u32,
+        last: Vec<(Vec<u8>, Value)>,
+    ) -> Result<(), StoreError> {
+        let mut segments = Vec::new();
+        for row in self.committer.scan(&keys::segments(batch)) {
+            let (key, value) = row?;
+            segments.push((key.to_vec(), value));
+        }
+        segments.extend(last);
+        let compacted = journal::compact(batch, &segments)?;
+        for (key, _) in segments {
+            self.round.rows.remove(key);
+        }
+        for (key, value) in journal::number(batch, next_segment, compacted) {
+            self.round.rows.insert(key, value);
+        }
+        Ok(())
+    }
+}
