@@ -1,8 +1,8 @@
 //! Exactly-once items: their writes and their outcome are one.
 
 use crate::harness::{
-    Bystander, Call, Door, Log, Post, SUMS, Tested, add, eventually, fresh, outcomes, outputs,
-    queue_on, sum,
+    Bystander, Call, Door, Ends, Log, Post, SUMS, Tested, add, eventually, fresh, never, outcomes,
+    outputs, queue_on, sum,
 };
 use batchwright::limits::{PAYLOAD_BYTES, TABLE_KEY_BYTES, TABLE_VALUE_BYTES};
 use batchwright::{
@@ -67,7 +67,7 @@ fn an_item_that_fails_or_panics_leaves_no_write_and_its_neighbours_do() -> Teste
     let queue = queue_on(&clock).register(post).open_in_memory(&disk)?;
     let bystander = Bystander::enter(&queue)?;
     let batch = queue.submit::<Post>([1, 10, 2, 100, 4])?;
-    let status = batch.wait()?.status;
+    let status = batch.ends()?.status;
     assert_eq!((status.succeeded, status.failed), (3, 2));
     let sums: Vec<_> = outcomes(&batch)?
         .into_iter()
@@ -94,7 +94,7 @@ fn items_start_in_item_order_and_see_what_those_before_them_wrote() -> Tested {
         .open_in_memory(&disk)?;
     let bystander = Bystander::enter(&queue)?;
     let batch = queue.submit::<Post>(0..1_000)?;
-    batch.wait()?;
+    batch.ends()?;
     assert_eq!(log.entries(), (0..1_000).collect::<Vec<_>>());
     let running: Vec<u64> = (0..1_000).map(|n| (0..=n).sum()).collect();
     assert_eq!(outputs(&batch)?, running);
@@ -158,7 +158,7 @@ fn a_range_shows_pending_writes_over_stored_rows() -> Tested {
         };
         for items in batches {
             let batch = queue.submit::<Survey>(items)?;
-            batch.wait()?;
+            batch.ends()?;
             seen.extend(outcomes(&batch)?.into_iter().map(|o| o.outcome));
         }
         let rows = |rows: &[(&str, u64)]| {
@@ -220,10 +220,10 @@ fn nobody_sees_a_write_or_an_outcome_before_it_is_durable() -> Tested {
             assert_eq!(outcomes(&queue.batch(batch.id())?)?, []);
             bystander.assert_unchanged(&queue);
         } else {
-            assert!(read.try_recv().is_err());
+            never(|| read.try_recv().is_ok());
             drop(held);
             assert_eq!(read.recv()??, Some(7));
-            assert_eq!(batch.wait()?.status.succeeded, 1);
+            assert_eq!(batch.ends()?.status.succeeded, 1);
             bystander.assert_unchanged(&queue);
         }
     }
@@ -264,7 +264,7 @@ fn after_a_crash_at_any_commit_every_success_counts_once() -> Tested {
             if bystander.ids().contains(&id) {
                 continue;
             }
-            assert_eq!(queue.batch(id)?.wait()?.status.succeeded, 100);
+            assert_eq!(queue.batch(id)?.ends()?.status.succeeded, 100);
             succeeded += 1;
         }
         let acknowledged = submitted.iter().filter(|answer| answer.is_ok()).count() as u64;
@@ -296,7 +296,7 @@ fn an_output_over_the_limit_fails_its_item_and_undoes_its_writes() -> Tested {
     let queue = queue_on(&clock).register(Large).open_in_memory(&disk)?;
     let bystander = Bystander::enter(&queue)?;
     let batch = queue.submit::<Large>([PAYLOAD_BYTES, PAYLOAD_BYTES + 1, 2])?;
-    let report = batch.wait()?;
+    let report = batch.ends()?;
     assert_eq!(report.failures.get(Failure::INVALID_OUTPUT), Some(&1));
     let outcomes = outcomes(&batch)?;
     assert_eq!(
@@ -340,7 +340,7 @@ fn a_row_over_the_limits_is_the_items_failure_and_the_queue_goes_on() -> Tested 
     let queue = queue_on(&clock).register(post).open_in_memory(&disk)?;
     let bystander = Bystander::enter(&queue)?;
     let batch = queue.submit::<Post>(0..6)?;
-    let report = batch.wait()?;
+    let report = batch.ends()?;
     assert_eq!(report.failures.get("table_error"), Some(&4));
     assert_eq!(report.status.succeeded, 2);
     let last = outcomes(&batch)?.pop().ok_or("no outcomes")?;

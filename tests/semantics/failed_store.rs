@@ -1,7 +1,7 @@
 //! A commit that fails: nobody is told more than is known.
 
 use crate::harness::{
-    Bystander, Call, Door, Mail, Post, SUMS, Tested, add, fresh, outcomes, queue_on,
+    Bystander, Call, Door, Ends, Mail, Post, SUMS, Tested, add, fresh, outcomes, queue_on,
     shut_down_failed, sum,
 };
 use batchwright::testing::CommitFault;
@@ -22,7 +22,7 @@ fn a_submit_whose_commit_fails_is_unknown_and_either_there_or_not() -> Tested {
         let queue = open()?;
         let bystander = Bystander::enter(&queue)?;
         let other = queue.submit::<Call>([5])?;
-        other.wait()?;
+        other.ends()?;
         disk.fail_next_commit(fault);
         let key = || SubmitOptions::new().idempotency_key("k");
         let unknown = queue.submit_with::<Call>([1, 2], key()).map(|b| b.id());
@@ -60,7 +60,7 @@ fn a_submit_whose_commit_fails_is_unknown_and_either_there_or_not() -> Tested {
         let there = queue.batches(BatchFilter::all().operation("call")).count();
         assert_eq!(there, if fault == CommitFault::Done { 2 } else { 1 });
         let again = queue.submit_with::<Call>([1, 2], key())?;
-        assert_eq!(again.wait()?.status.succeeded, 2);
+        assert_eq!(again.ends()?.status.succeeded, 2);
         assert_eq!(
             queue.batches(BatchFilter::all().operation("call")).count(),
             2
@@ -126,7 +126,7 @@ fn everybody_who_waits_is_woken_with_the_failure() -> Tested {
         .register(Call::echo())
         .open_in_memory(&disk)?;
     assert_eq!(
-        queue.batch(batch.id())?.wait()?.status.state,
+        queue.batch(batch.id())?.ends()?.status.state,
         State::Completed
     );
     bystander.assert_unchanged(&queue);
@@ -154,7 +154,7 @@ fn a_failed_stop_is_unknown_and_either_in_force_or_not() -> Tested {
         let queue = queue_on(&clock)
             .register(Call::echo())
             .open_in_memory(&disk)?;
-        let status = queue.batch(batch.id())?.wait()?.status;
+        let status = queue.batch(batch.id())?.ends()?.status;
         let expected = match fault {
             CommitFault::Done => (State::Stopped, 0),
             CommitFault::NotDone => (State::Completed, 10),
@@ -191,7 +191,7 @@ fn an_exactly_once_item_counts_once_whatever_its_failed_commit_left() -> Tested 
             .register(Post::new(|n, cx| add(cx, "all", n)))
             .open_in_memory(&disk)?;
         let batch = queue.batch(batch.id())?.typed::<Post>()?;
-        assert_eq!(batch.wait()?.status.succeeded, 3);
+        assert_eq!(batch.ends()?.status.succeeded, 3);
         assert_eq!(sum(&queue, "all")?, 111);
         assert_eq!(crate::harness::outputs(&batch)?, [1, 11, 111]);
         bystander.assert_unchanged(&queue);
@@ -224,7 +224,7 @@ fn after_a_failure_no_further_item_starts() -> Tested {
     let queue = queue_on(&clock)
         .register(Call::echo())
         .open_in_memory(&disk)?;
-    assert_eq!(queue.batch(batch.id())?.wait()?.status.succeeded, 100);
+    assert_eq!(queue.batch(batch.id())?.ends()?.status.succeeded, 100);
     bystander.assert_unchanged(&queue);
     Ok(())
 }
@@ -285,7 +285,7 @@ fn what_submitters_are_told_at_a_failure_is_true() -> Tested {
         }
         for id in &acknowledged {
             let batch = queue.batch(*id)?;
-            batch.wait()?;
+            batch.ends()?;
             assert_eq!(outcomes(&batch)?.len(), 1);
         }
         let there = queue.batches(BatchFilter::all()).count();

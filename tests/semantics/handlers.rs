@@ -1,7 +1,8 @@
 //! Handlers: panics, how many run at once, and what they may ask of their own queue.
 
 use crate::harness::{
-    AMPLE, Bystander, Call, Door, Log, Mail, Post, Tested, eventually, fresh, outcomes, queue_on,
+    AMPLE, Bystander, Call, Door, Ends, Log, Mail, Post, Tested, eventually, fresh, outcomes,
+    queue_on,
 };
 use batchwright::{BatchError, Failure, Queue, ReadError, ShutdownError, SubmitError, WaitError};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,7 +31,7 @@ fn panics_become_failures_with_their_text_and_the_pool_keeps_its_size() -> Teste
         .open_in_memory(&disk)?;
     let bystander = Bystander::enter(&queue)?;
     let batch = queue.submit::<Call>(0..60)?;
-    assert_eq!(batch.wait()?.failures.get(Failure::PANICKED), Some(&60));
+    assert_eq!(batch.ends()?.failures.get(Failure::PANICKED), Some(&60));
     for outcome in outcomes(&batch)? {
         let expected = match outcome.index % 3 {
             0 => "a text".to_owned(),
@@ -50,7 +51,7 @@ fn panics_become_failures_with_their_text_and_the_pool_keeps_its_size() -> Teste
     // All three workers are there.
     door.wait_for(3);
     door.open();
-    mails.wait()?;
+    mails.ends()?;
     bystander.assert_unchanged(&queue);
     Ok(())
 }
@@ -84,7 +85,7 @@ fn no_more_items_run_at_once_than_the_operation_allows() -> Tested {
             .map(|_| queue.submit::<Call>(0..200))
             .collect::<Result<_, _>>()?;
         for batch in &batches {
-            batch.wait()?;
+            batch.ends()?;
         }
         assert!(most.load(Ordering::SeqCst) <= u64::from(limit));
         // And as many do.
@@ -94,11 +95,11 @@ fn no_more_items_run_at_once_than_the_operation_allows() -> Tested {
             queue.submit::<Mail>([3])?,
         ];
         door.wait_for(u64::from(limit));
-        queue.submit::<Call>([1])?.wait()?;
+        queue.submit::<Call>([1])?.ends()?;
         assert_eq!(door.came(), u64::from(limit));
         door.open();
         for mail in &mails {
-            mail.wait()?;
+            mail.ends()?;
         }
         bystander.assert_unchanged(&queue);
     }
@@ -127,7 +128,7 @@ fn a_batch_behind_large_ones_takes_its_turn() -> Tested {
         .collect::<Result<_, _>>()?;
     let small = queue.submit::<Call>(0..10)?;
     door.open();
-    small.wait()?;
+    small.ends()?;
     let before = log.entries().len();
     assert!(
         before < 6_000,
@@ -135,7 +136,7 @@ fn a_batch_behind_large_ones_takes_its_turn() -> Tested {
     );
     for batch in &large {
         batch.stop()?;
-        batch.wait()?;
+        batch.ends()?;
     }
     bystander.assert_unchanged(&queue);
     Ok(())
@@ -176,14 +177,14 @@ fn what_would_wait_for_itself_is_refused_in_a_handler_and_the_rest_works() -> Te
     let bystander = Bystander::enter(&queue)?;
     assert!(own.set(queue.clone()).is_ok());
     let batch = queue.submit::<Call>([5])?;
-    assert_eq!(batch.wait()?.status.succeeded, 1);
+    assert_eq!(batch.ends()?.status.succeeded, 1);
     assert_eq!(answers.entries(), ["true", "true"]);
     let mail = outcomes(&batch)?[0]
         .outcome
         .clone()
         .output()
         .ok_or("no output")?;
-    assert_eq!(queue.batch(mail)?.wait()?.status.succeeded, 1);
+    assert_eq!(queue.batch(mail)?.ends()?.status.succeeded, 1);
     bystander.assert_unchanged(&queue);
     Ok(())
 }
@@ -213,7 +214,7 @@ fn a_queue_that_its_own_operation_holds_is_ended_by_shutdown_and_only_by_it() ->
     drop(queue);
     // It goes on without an owner outside, and holds the disk.
     let queue = own.get().ok_or("not set")?;
-    assert_eq!(queue.batch(id)?.wait()?.status.succeeded, 1);
+    assert_eq!(queue.batch(id)?.ends()?.status.succeeded, 1);
     assert!(queue_on(&clock).open_in_memory(&disk).is_err());
     queue.shutdown(AMPLE)?;
     queue_on(&clock).open_in_memory(&disk)?;
@@ -256,7 +257,7 @@ fn a_queue_whose_last_clone_a_handler_drops_closes_when_the_handler_ends() -> Te
     assert_eq!(batch.status(), Err(BatchError::Closed));
     let queue = reopened.entries().pop().ok_or("not opened")?;
     let batch = queue.batch(batch.id())?;
-    assert_eq!(batch.wait()?.status.succeeded, 3);
+    assert_eq!(batch.ends()?.status.succeeded, 3);
     Ok(())
 }
 
@@ -295,7 +296,7 @@ fn inside_a_read_everything_that_commits_or_reads_is_refused() -> Tested {
         Ok(())
     })?;
     door.open();
-    running.wait()?;
+    running.ends()?;
     bystander.assert_unchanged(&queue);
     Ok(())
 }

@@ -4,7 +4,8 @@
 use batchwright::testing::{ManualClock, MemoryDisk};
 use batchwright::{
     AtLeastOnce, Batch, BatchId, BatchType, Builder, Context, ExactlyOnce, Failure, Guarantee,
-    ItemOutcome, Operation, Outcome, Queue, RetryPolicy, ShutdownError, State, Status, Table,
+    ItemOutcome, Operation, Outcome, Queue, Report, RetryPolicy, ShutdownError, State, Status,
+    Table,
 };
 use std::error::Error;
 use std::num::NonZeroU32;
@@ -171,7 +172,7 @@ impl Bystander {
         let stopped = queue.submit::<Watch>([0, 1])?;
         eventually(|| stopped.status().is_ok_and(|status| status.waiting == 1));
         stopped.stop()?;
-        stopped.wait()?;
+        stopped.ends()?;
         Ok(Self {
             waiting: waiting.status()?,
             stopped: stopped.status()?,
@@ -200,6 +201,29 @@ pub(crate) fn eventually(mut condition: impl FnMut() -> bool) {
     while !condition() {
         assert!(since.elapsed() < SOON, "it never came to pass");
         std::thread::yield_now();
+    }
+}
+
+/// Gives what must not happen the time to happen.
+#[track_caller]
+pub(crate) fn never(mut condition: impl FnMut() -> bool) {
+    for _ in 0..2_000 {
+        assert!(!condition(), "it happened");
+        std::thread::yield_now();
+    }
+}
+
+/// For batches that must end.
+pub(crate) trait Ends {
+    /// Waits for the end, and fails when it does not come.
+    fn ends(&self) -> Result<Report, Box<dyn Error>>;
+}
+
+impl<O> Ends for Batch<O> {
+    fn ends(&self) -> Result<Report, Box<dyn Error>> {
+        let report = self.wait_timeout(SOON)?;
+        report
+            .ok_or_else(|| format!("batch {} does not end: {:?}", self.id(), self.status()).into())
     }
 }
 

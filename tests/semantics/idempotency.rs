@@ -1,7 +1,8 @@
 //! Idempotency keys: the same submission twice is one batch.
 
 use crate::harness::{
-    AMPLE, Bystander, Call, Log, Mail, Post, Tested, add, fresh, outputs, queue_on, sum,
+    AMPLE, Bystander, Call, Ends, Log, Mail, Post, Tested, add, fresh, never, outputs, queue_on,
+    sum,
 };
 use batchwright::limits::{Limits, NAME_BYTES};
 use batchwright::{
@@ -24,7 +25,7 @@ fn the_same_items_are_the_same_batch_whatever_became_of_it() -> Tested {
         .open_in_memory(&disk)?;
     let bystander = Bystander::enter(&queue)?;
     let first = queue.submit_with::<Post>([1, 2], key("k"))?;
-    first.wait()?;
+    first.ends()?;
     let again = queue.submit_with::<Post>([1, 2], key("k"))?;
     assert_eq!(again.id(), first.id());
     assert_eq!(outputs(&again)?, [1, 3]);
@@ -42,7 +43,7 @@ fn other_items_under_a_used_key_are_a_conflict_that_names_the_batch() -> Tested 
         .open_in_memory(&disk)?;
     let bystander = Bystander::enter(&queue)?;
     let first = queue.submit_with::<Call>([1, 2], key("k"))?;
-    let before = first.wait()?.status;
+    let before = first.ends()?.status;
     for items in [vec![1, 3], vec![1], vec![2, 1], vec![1, 2, 2], vec![12]] {
         let other = queue.submit_with::<Call>(items, key("k")).map(|b| b.id());
         let batch = first.id();
@@ -142,7 +143,7 @@ fn concurrent_submissions_under_one_key_make_one_batch() -> Tested {
                 .collect::<Result<Vec<_>, Box<dyn std::error::Error>>>()
         })?;
         assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
-        queue.batch(ids[0])?.wait()?;
+        queue.batch(ids[0])?.ends()?;
     }
     let mut runs = BTreeMap::new();
     for n in log.entries() {
@@ -172,7 +173,7 @@ fn who_submits_the_same_again_is_answered_when_the_first_is_durable() -> Tested 
         };
         let submitters: Vec<_> = (0..4).map(|_| scope.spawn(submit)).collect();
         assert!(held.wait_for_commit());
-        assert!(submitters.iter().all(|submitter| !submitter.is_finished()));
+        never(|| submitters.iter().any(|submitter| submitter.is_finished()));
         disk.cut_power();
         let answers = submitters.into_iter().map(|submitter| submitter.join());
         answers.collect::<Vec<_>>()
@@ -206,7 +207,7 @@ fn keys_survive_a_restart_and_a_crash() -> Tested {
     let queue = open()?;
     let bystander = Bystander::enter(&queue)?;
     let id = queue.submit_with::<Call>([1, 2], key("k"))?.id();
-    queue.batch(id)?.wait()?;
+    queue.batch(id)?.ends()?;
     queue.shutdown(AMPLE)?;
     let queue = open()?;
     assert_eq!(queue.submit_with::<Call>([1, 2], key("k"))?.id(), id);
@@ -231,7 +232,7 @@ fn a_key_is_forgotten_after_its_time_and_not_before() -> Tested {
         .open_in_memory(&disk)?;
     let bystander = Bystander::enter(&queue)?;
     let first = queue.submit_with::<Call>([1], key("k"))?;
-    first.wait()?;
+    first.ends()?;
     clock.advance(KEPT - Duration::from_millis(1));
     assert_eq!(queue.submit_with::<Call>([1], key("k"))?.id(), first.id());
     clock.advance(Duration::from_millis(1));

@@ -1,7 +1,7 @@
 //! Imports: any number of items, as batches under one key.
 
 use crate::harness::{
-    Bystander, Door, Log, Mail, Post, Tested, add, eventually, fresh, queue_on, sum,
+    Bystander, Door, Ends, Log, Mail, Post, Tested, add, eventually, fresh, never, queue_on, sum,
 };
 use batchwright::limits::{ITEMS_PER_BATCH, Limits};
 use batchwright::{
@@ -58,7 +58,7 @@ fn items_become_full_batches_and_a_rest_in_order() -> Tested {
     assert_eq!(totals, [ITEMS_PER_BATCH as u64, 1_000, 500]);
     assert!(ids(&import).is_sorted());
     for batch in &import.batches {
-        batch.wait()?;
+        batch.ends()?;
     }
     assert_eq!(sum(&queue, "all")?, (0..2_500).sum::<u64>());
     assert!(queue.import::<Post>("nothing", [])?.batches.is_empty());
@@ -86,7 +86,7 @@ fn an_import_made_again_is_the_same_batches_and_goes_on_where_it_stopped() -> Te
     let again = queue.import::<Post>("file", 0..45)?;
     assert_eq!(ids(&again), ids(&whole));
     for batch in &again.batches {
-        batch.wait()?;
+        batch.ends()?;
     }
     assert_eq!(sum(&queue, "all")?, (0..45).sum::<u64>());
     let other = queue.import::<Post>("another file", 0..45)?;
@@ -193,12 +193,12 @@ fn an_import_waits_while_the_queue_is_full() -> Tested {
                 queue.submit::<Mail>([1]).map(|b| b.id()),
                 Err(SubmitError::Full { limit: unfinished })
             );
-            assert!(!importing.is_finished());
+            never(|| importing.is_finished());
             door.open();
             let import = importing.join().map_err(|_| "the import panicked")??;
             assert_eq!(import.batches.len(), 10);
             for batch in &import.batches {
-                assert_eq!(batch.wait()?.status.succeeded, 3);
+                assert_eq!(batch.ends()?.status.succeeded, 3);
             }
             Ok(())
         })?;
@@ -242,7 +242,7 @@ fn an_import_that_waits_for_room_ends_when_the_queue_closes() -> Tested {
     let queue = queue_on(&clock)
         .register(Mail::echo())
         .open_in_memory(&disk)?;
-    assert_eq!(queue.batch(at_work.id())?.wait()?.status.succeeded, 1);
+    assert_eq!(queue.batch(at_work.id())?.ends()?.status.succeeded, 1);
     bystander.assert_unchanged(&queue);
     Ok(())
 }
@@ -274,7 +274,7 @@ fn an_import_in_a_handler_does_not_wait_for_room() -> Tested {
     let bystander = Bystander::enter(&queue)?;
     assert!(own.set(queue.clone()).is_ok());
     let batch = queue.submit::<Mail>([1])?;
-    batch.wait()?;
+    batch.ends()?;
     assert_eq!(crate::harness::outputs(&batch)?, [11]);
     bystander.assert_unchanged(&queue);
     queue.shutdown(crate::harness::AMPLE)?;

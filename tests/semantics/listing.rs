@@ -1,7 +1,7 @@
 //! Finding batches again: by number and by listing.
 
 use crate::harness::{
-    AMPLE, Bystander, Call, Mail, Tested, fresh, outcomes, queue_on, shut_down_failed,
+    AMPLE, Bystander, Call, Ends, Mail, Tested, fresh, outcomes, queue_on, shut_down_failed,
 };
 use batchwright::testing::CommitFault;
 use batchwright::{BatchError, BatchFilter, BatchId, Queue, State, SubmitOptions};
@@ -38,7 +38,7 @@ fn batches_are_listed_newest_first_as_the_filter_says() -> Tested {
         }
     }
     for id in calls.iter().chain(&mails) {
-        queue.batch(*id)?.wait()?;
+        queue.batch(*id)?.ends()?;
     }
     let mut all: Vec<_> = calls.iter().chain(&mails).copied().collect();
     all.extend(bystander.ids());
@@ -73,7 +73,10 @@ fn numbers_grow_and_are_never_used_again() -> Tested {
     for round in 0..6 {
         let queue = open()?;
         for _ in 0..3 {
-            let id = queue.submit::<Call>([1])?.id();
+            let batch = queue.submit::<Call>([1])?;
+            // So that a fault below meets a submission.
+            batch.ends()?;
+            let id = batch.id();
             assert!(Some(id) > last, "{id} after {last:?}");
             last = Some(id);
         }
@@ -116,7 +119,7 @@ fn a_batch_that_is_not_durable_yet_is_not_found() -> Tested {
         .register(Call::echo())
         .open_in_memory(&disk)?;
     let next = u64::from(queue.submit::<Call>([1])?.id()) + 1;
-    queue.batch(next - 1)?.wait()?;
+    queue.batch(next - 1)?.ends()?;
     let held = disk.hold_commits();
     thread::scope(|scope| -> Tested {
         let submitting = scope.spawn(|| queue.submit::<Call>([1]).map(|batch| batch.id()));
@@ -206,7 +209,7 @@ fn outcomes_read_while_a_batch_runs_and_ends_are_in_order_and_never_change() -> 
             );
         }
     }
-    batch.wait()?;
+    batch.ends()?;
     for (n, outcome) in early.enumerate() {
         assert_eq!(outcome?.index, n);
     }

@@ -1,6 +1,8 @@
 //! Ordering keys: equal keys never together, and in submit order.
 
-use crate::harness::{Bystander, Call, Door, Log, Tested, eventually, fresh, outcomes, queue_on};
+use crate::harness::{
+    Bystander, Call, Door, Ends, Log, Tested, eventually, fresh, outcomes, queue_on,
+};
 use batchwright::{Failure, RetryPolicy, State};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -37,7 +39,7 @@ fn equal_keys_run_alone_and_in_submit_order_across_batches() -> Tested {
         .map(|part| queue.submit::<Call>(part * 100..(part + 1) * 100))
         .collect::<Result<_, _>>()?;
     for batch in &batches {
-        assert_eq!(batch.wait()?.status.succeeded, 100);
+        assert_eq!(batch.ends()?.status.succeeded, 100);
     }
     let mut of_key: BTreeMap<u64, Vec<Step>> = BTreeMap::new();
     for step in log.entries() {
@@ -73,8 +75,8 @@ fn different_keys_and_no_keys_run_together() -> Tested {
     let free = queue.submit::<Call>([1_001, 1_002])?;
     door.wait_for(4);
     door.open();
-    keyed.wait()?;
-    free.wait()?;
+    keyed.ends()?;
+    free.ends()?;
     bystander.assert_unchanged(&queue);
     Ok(())
 }
@@ -111,12 +113,12 @@ fn an_item_that_waits_for_a_retry_holds_its_key_and_no_other() -> Tested {
             queue = queue_on(&clock)
                 .register(call(&log))
                 .open_in_memory(&disk)?;
-            queue.submit::<Call>([3])?.wait()?;
+            queue.submit::<Call>([3])?.ends()?;
             assert!(shows(&queue, first, 1, 1) && shows(&queue, second, 1, 0));
         }
         clock.advance(MINUTE);
-        queue.batch(first)?.wait()?;
-        queue.batch(second)?.wait()?;
+        queue.batch(first)?.ends()?;
+        queue.batch(second)?.ends()?;
         let of_one: Vec<_> = log
             .entries()
             .into_iter()
@@ -153,12 +155,12 @@ fn a_stopped_batch_leaves_the_order_and_resumes_at_its_end() -> Tested {
     assert_eq!(second.status()?.in_flight, 0);
     door.admit(1);
     door.wait_for(2);
-    assert_eq!(first.wait()?.status.state, State::Stopped);
+    assert_eq!(first.ends()?.status.state, State::Stopped);
     assert_eq!(log.entries(), [1]);
     first.resume()?;
     door.open();
-    second.wait()?;
-    first.wait()?;
+    second.ends()?;
+    first.ends()?;
     assert_eq!(log.entries(), [1, 31, 41, 11, 21]);
     assert_eq!(outcomes(&first)?.len(), 3);
     bystander.assert_unchanged(&queue);
@@ -182,7 +184,7 @@ fn the_order_survives_a_crash() -> Tested {
     door.wait_for(1);
     stopped.stop()?;
     door.admit(1);
-    stopped.wait()?;
+    stopped.ends()?;
     let second = queue.submit::<Call>([21, 31])?;
     door.wait_for(2);
     // Behind the second, though its number is smaller.
@@ -201,7 +203,7 @@ fn the_order_survives_a_crash() -> Tested {
         .register(call.key(by_tens))
         .open_in_memory(&disk)?;
     for id in [stopped.id(), second.id(), third.id()] {
-        queue.batch(id)?.wait()?;
+        queue.batch(id)?.ends()?;
     }
     assert_eq!(log.entries(), [21, 31, 11, 41]);
     bystander.assert_unchanged(&queue);

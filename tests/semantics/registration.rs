@@ -1,7 +1,7 @@
 //! Batches whose operation is not there, or is another than when they were submitted.
 
 use crate::harness::{
-    AMPLE, Bystander, Call, Door, Mail, Post, Tested, add, fresh, outcomes, queue_on, sum,
+    AMPLE, Bystander, Call, Door, Ends, Mail, Post, Tested, add, fresh, outcomes, queue_on, sum,
 };
 use batchwright::{
     AtLeastOnce, BatchError, Blocked, Context, ExactlyOnce, Failure, Operation, State, SubmitError,
@@ -24,7 +24,7 @@ fn a_batch_of_an_unregistered_operation_stays_queued_says_so_and_runs_later() ->
         .open_in_memory(&disk)?;
     let bystander = Bystander::enter(&queue)?;
     let ended = queue.submit::<Call>([9])?;
-    ended.wait()?;
+    ended.ends()?;
     queue.submit::<Mail>([1])?;
     door.wait_for(1);
     let id = queue.submit::<Call>([1, 2])?.id();
@@ -62,7 +62,7 @@ fn a_batch_of_an_unregistered_operation_stays_queued_says_so_and_runs_later() ->
     let queue = queue_on(&clock)
         .register(Call::echo())
         .open_in_memory(&disk)?;
-    assert_eq!(queue.batch(id)?.wait()?.status.succeeded, 2);
+    assert_eq!(queue.batch(id)?.ends()?.status.succeeded, 2);
     bystander.assert_unchanged(&queue);
     Ok(())
 }
@@ -146,8 +146,8 @@ fn an_item_that_no_longer_decodes_pauses_its_operation_and_no_other() -> Tested 
     let queue = queue_on(&clock)
         .register(Call::echo())
         .open_in_memory(&disk)?;
-    assert_eq!(queue.batch(id)?.wait()?.status.succeeded, 2);
-    assert_eq!(queue.batch(behind)?.wait()?.status.succeeded, 1);
+    assert_eq!(queue.batch(id)?.ends()?.status.succeeded, 2);
+    assert_eq!(queue.batch(behind)?.ends()?.status.succeeded, 1);
     assert_eq!(queue.batch(id)?.status()?.blocked, None);
     bystander.assert_unchanged(&queue);
     Ok(())
@@ -187,8 +187,8 @@ fn what_ran_before_the_undecodable_item_counts_and_the_rest_waits() -> Tested {
     let queue = queue_on(&clock)
         .register(Post::new(|n, cx| add(cx, "all", n)))
         .open_in_memory(&disk)?;
-    assert_eq!(queue.batch(id)?.wait()?.status.succeeded, 4);
-    assert_eq!(queue.batch(next.id())?.wait()?.status.succeeded, 1);
+    assert_eq!(queue.batch(id)?.ends()?.status.succeeded, 4);
+    assert_eq!(queue.batch(next.id())?.ends()?.status.succeeded, 1);
     assert_eq!(sum(&queue, "all")?, 1_012);
     bystander.assert_unchanged(&queue);
     Ok(())

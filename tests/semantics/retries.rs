@@ -1,7 +1,7 @@
 //! Attempts after failures, and the waits between them.
 
 use crate::harness::{
-    Bystander, Call, Log, Post, Tested, add, eventually, fresh, outcomes, queue_on, sum,
+    Bystander, Call, Ends, Log, Post, Tested, add, eventually, fresh, outcomes, queue_on, sum,
 };
 use batchwright::limits::FAILURE_MESSAGE_BYTES;
 use batchwright::{Clock, Failure, Outcome, RetryPolicy, State};
@@ -37,13 +37,13 @@ fn a_retry_waits_while_other_items_and_batches_go_on() -> Tested {
             .map(|s| (s.succeeded, s.waiting, s.in_flight))
     };
     eventually(|| shown() == Ok((5, 5, 0)));
-    assert_eq!(queue.submit::<Call>([2, 4])?.wait()?.status.succeeded, 2);
+    assert_eq!(queue.submit::<Call>([2, 4])?.ends()?.status.succeeded, 2);
     // Jitter takes at most a quarter of a wait.
     clock.advance(MINUTE * 3 / 4 - Duration::from_millis(1));
-    assert_eq!(queue.submit::<Call>([6])?.wait()?.status.succeeded, 1);
+    assert_eq!(queue.submit::<Call>([6])?.ends()?.status.succeeded, 1);
     assert_eq!(shown(), Ok((5, 5, 0)));
     clock.advance(MINUTE / 4 + Duration::from_millis(1));
-    let report = batch.wait()?;
+    let report = batch.ends()?;
     assert_eq!(report.status.state, State::Completed);
     for outcome in outcomes(&batch)? {
         let attempts = 1 + outcome.index as u32 % 2;
@@ -84,10 +84,10 @@ fn retry_waits_survive_a_crash_and_neither_begin_anew_nor_end_early() -> Tested 
     let batch = queue.batch(id)?.typed::<Call>()?;
     let status = batch.status()?;
     assert_eq!((status.succeeded, status.waiting), (5, 5));
-    queue.submit::<Call>([2, 4])?.wait()?;
+    queue.submit::<Call>([2, 4])?.ends()?;
     assert_eq!(batch.status()?.waiting, 5);
     clock.advance(MINUTE / 2);
-    assert_eq!(batch.wait()?.status.succeeded, 10);
+    assert_eq!(batch.ends()?.status.succeeded, 10);
     assert!(
         outcomes(&batch)?
             .iter()
@@ -126,9 +126,9 @@ fn a_clock_that_is_set_back_does_not_prolong_waits() -> Tested {
                 .open_in_memory(&disk)?;
         }
         // The queue has looked at the clock: while items wait it does so every few seconds.
-        queue.submit::<Call>([2])?.wait()?;
+        queue.submit::<Call>([2])?.ends()?;
         clock.advance(MINUTE);
-        assert_eq!(queue.batch(id)?.wait()?.status.succeeded, 1);
+        assert_eq!(queue.batch(id)?.ends()?.status.succeeded, 1);
         bystander.assert_unchanged(&queue);
     }
     Ok(())
@@ -151,7 +151,7 @@ fn the_last_attempt_is_the_policys_and_its_failure_is_final() -> Tested {
         .open_in_memory(&disk)?;
     let bystander = Bystander::enter(&queue)?;
     let batch = queue.submit::<Call>([7])?;
-    assert_eq!(batch.wait()?.failures.get("busy"), Some(&1));
+    assert_eq!(batch.ends()?.failures.get("busy"), Some(&1));
     let outcomes = outcomes(&batch)?;
     assert_eq!(outcomes[0].attempts, 4);
     let failure = outcomes[0].outcome.failure();
@@ -173,7 +173,7 @@ fn a_permanent_failure_and_a_panic_are_not_retried() -> Tested {
         .open_in_memory(&disk)?;
     let bystander = Bystander::enter(&queue)?;
     let batch = queue.submit::<Call>([0, 1])?;
-    batch.wait()?;
+    batch.ends()?;
     let outcomes = outcomes(&batch)?;
     assert!(outcomes.iter().all(|o| o.attempts == 1));
     let panicked = Failure::permanent(Failure::PANICKED, "item 1 is too hot");
@@ -197,7 +197,7 @@ fn a_failure_is_stored_as_it_was_returned_but_for_a_message_over_the_limit() -> 
     let queue = queue_on(&clock).register(call).open_in_memory(&disk)?;
     let bystander = Bystander::enter(&queue)?;
     let id = queue.submit::<Call>([0])?.id();
-    queue.batch(id)?.wait()?;
+    queue.batch(id)?.ends()?;
     disk.cut_power();
     let queue = queue_on(&clock)
         .register(Call::echo())
@@ -228,7 +228,7 @@ fn a_retried_exactly_once_item_adds_once() -> Tested {
         .open_in_memory(&disk)?;
     let bystander = Bystander::enter(&queue)?;
     let batch = queue.submit::<Post>([1, 10, 100])?;
-    assert_eq!(batch.wait()?.status.succeeded, 3);
+    assert_eq!(batch.ends()?.status.succeeded, 3);
     assert_eq!(sum(&queue, "all")?, 111);
     bystander.assert_unchanged(&queue);
     Ok(())

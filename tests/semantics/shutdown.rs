@@ -1,7 +1,7 @@
 //! Ending a queue in good order.
 
 use crate::harness::{
-    AMPLE, Bystander, Call, Door, Mail, Tested, eventually, fresh, outcomes, queue_on,
+    AMPLE, Bystander, Call, Door, Ends, Mail, Tested, eventually, fresh, never, outcomes, queue_on,
 };
 use batchwright::{
     BatchError, BatchFilter, OpenError, ReadError, ShutdownError, State, SubmitError, WaitError,
@@ -32,7 +32,7 @@ fn what_runs_ends_and_is_recorded_and_the_rest_stays_queued() -> Tested {
     thread::scope(|scope| -> Tested {
         let closing = scope.spawn(|| queue.shutdown(AMPLE));
         eventually(|| batch.status() == Err(BatchError::Closed));
-        assert!(!closing.is_finished());
+        never(|| closing.is_finished());
         door.open();
         Ok(closing.join().map_err(|_| "shutdown panicked")??)
     })?;
@@ -46,13 +46,13 @@ fn what_runs_ends_and_is_recorded_and_the_rest_stays_queued() -> Tested {
         .register(Call::echo())
         .open_in_memory(&disk)?;
     let batch = queue.batch(batch.id())?;
-    assert_eq!(batch.wait()?.status.succeeded, 100);
+    assert_eq!(batch.ends()?.status.succeeded, 100);
     assert!(
         outcomes(&batch)?
             .iter()
             .all(|outcome| outcome.attempts == 1)
     );
-    assert_eq!(queue.batch(behind.id())?.wait()?.status.succeeded, 3);
+    assert_eq!(queue.batch(behind.id())?.ends()?.status.succeeded, 3);
     bystander.assert_unchanged(&queue);
     Ok(())
 }
@@ -87,7 +87,7 @@ fn afterwards_every_call_answers_closed_and_a_second_shutdown_is_nothing() -> Te
         .register(Call::echo())
         .open_in_memory(&disk)?;
     let batch = queue.submit::<Call>([1])?;
-    batch.wait()?;
+    batch.ends()?;
     let listing = queue.batches(BatchFilter::all());
     queue.shutdown(AMPLE)?;
     queue.shutdown(Duration::ZERO)?;
@@ -152,7 +152,7 @@ fn dropping_the_last_clone_closes_the_queue_and_dropping_another_does_not() -> T
     let clone = queue.clone();
     drop(queue);
     let batch = clone.submit::<Call>([1])?;
-    batch.wait()?;
+    batch.ends()?;
     let listing = clone.batches(BatchFilter::all());
     drop(clone);
     // A listing keeps the queue; a batch does not.

@@ -1,6 +1,6 @@
 //! What is refused at submit, and that nothing of it is stored.
 
-use crate::harness::{Bystander, Call, Tested, fresh, outputs, queue_on};
+use crate::harness::{Bystander, Call, Ends, Tested, fresh, outputs, queue_on};
 use batchwright::limits::{ITEMS_PER_BATCH, ITEMS_PER_BATCH_MAX, Limits, PAYLOAD_BYTES};
 use batchwright::{
     AtLeastOnce, BatchFilter, Context, Failure, InvalidItem, OpenError, Operation, Queue,
@@ -61,7 +61,7 @@ fn an_empty_batch_and_too_many_items_are_refused() -> Tested {
     assert_eq!(endless, Err(SubmitError::TooManyItems { limit }));
     assert_eq!((disk.commits(), stored(&queue, "call")), (commits, 0));
     assert_eq!(
-        queue.submit::<Call>(0..most)?.wait()?.status.succeeded,
+        queue.submit::<Call>(0..most)?.ends()?.status.succeeded,
         most
     );
     bystander.assert_unchanged(&queue);
@@ -110,7 +110,7 @@ fn an_item_of_the_largest_size_goes_through_and_one_byte_more_does_not() -> Test
     let bystander = Bystander::enter(&queue)?;
     let text = |bytes: usize| "x".repeat(bytes - 2);
     let batch = queue.submit::<Text>([text(PAYLOAD_BYTES), text(2), text(PAYLOAD_BYTES)])?;
-    batch.wait()?;
+    batch.ends()?;
     assert_eq!(outputs(&batch)?, [PAYLOAD_BYTES - 2, 0, PAYLOAD_BYTES - 2]);
     let refused = queue.submit::<Text>([text(PAYLOAD_BYTES + 1)]);
     assert!(matches!(refused, Err(SubmitError::Invalid { .. })));
@@ -135,7 +135,7 @@ fn a_batch_over_the_limit_of_bytes_is_refused() -> Tested {
     assert_eq!(
         queue
             .submit::<Text>([text(50), text(50)])?
-            .wait()?
+            .ends()?
             .status
             .succeeded,
         2
@@ -154,7 +154,7 @@ fn the_largest_batch_that_can_be_configured_runs() -> Tested {
         .open_in_memory(&disk)?;
     let most = ITEMS_PER_BATCH_MAX as u64;
     let batch = queue.submit::<Call>(0..most)?;
-    assert_eq!(batch.wait()?.status.succeeded, most);
+    assert_eq!(batch.ends()?.status.succeeded, most);
     assert!(outputs(&batch)?.into_iter().eq(0..most));
     Ok(())
 }
