@@ -330,7 +330,7 @@ const PAGE: usize = 128;
 pub struct Batches {
     queue: Queue,
     filter: BatchFilter,
-    /// Batches from this number on have been seen.
+    /// Batches from this number on have been seen; 0 when there are no more, or after an error.
     below: u64,
     page: std::vec::IntoIter<BatchId>,
 }
@@ -373,7 +373,13 @@ impl Iterator for Batches {
     type Item = Result<Status, BatchError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.advance().transpose()
+        let next = self.advance();
+        if next.is_err() {
+            // Who goes on after an error must come to an end.
+            self.below = 0;
+            self.page = Vec::new().into_iter();
+        }
+        next.transpose()
     }
 }
 

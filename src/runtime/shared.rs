@@ -143,7 +143,7 @@ impl Shared {
         self.vault.close();
     }
 
-    /// Wakes everybody who waits for something that a failed queue does not give.
+    /// Wakes everybody who waits for something that a failed or closed queue does not give.
     pub(crate) fn wake_all(&self) {
         let holder = self.latch_holder.lock();
         *holder.unwrap_or_else(PoisonError::into_inner) = None;
@@ -168,7 +168,7 @@ impl Shared {
         }
         select! {
             recv(answer) -> answer => answer.map_err(|_| Unanswered::Unknown),
-            // The queue failed. The answer may have come in at the same time.
+            // The queue failed or closed. The answer may have come in at the same time.
             recv(self.latch) -> _ => answer.try_recv().map_err(|_| Unanswered::Unknown),
         }
     }

@@ -113,6 +113,8 @@ impl Writer {
             }
         }
         self.shared.vault.close();
+        // The channel keeps what comes in from now on: who waits for an answer must not wait for that.
+        self.shared.wake_all();
     }
 
     fn receive(&mut self) -> Option<Command> {

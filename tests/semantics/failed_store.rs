@@ -45,8 +45,13 @@ fn a_submit_whose_commit_fails_is_unknown_and_either_there_or_not() -> Tested {
             Err(BatchError::Failed { .. })
         ));
         assert!(matches!(queue.stats(), Err(BatchError::Failed { .. })));
-        let listed = queue.batches(BatchFilter::all()).next();
+        let mut listing = queue.batches(BatchFilter::all());
+        let listed = listing.next();
         assert!(matches!(listed, Some(Err(BatchError::Failed { .. }))));
+        assert!(
+            listing.all(|status| status.is_ok()),
+            "a listing ends at an error"
+        );
         let read = queue.read(|t| t.get(&SUMS, "all"));
         assert!(matches!(read, Err(ReadError::Failed { .. })));
         let waited = other.wait();

@@ -1,11 +1,13 @@
 //! Ending a queue in good order.
 
 use crate::harness::{
-    AMPLE, Bystander, Call, Door, Ends, Mail, Tested, eventually, fresh, never, outcomes, queue_on,
+    AMPLE, Bystander, Call, Door, Ends, Mail, SOON, Tested, eventually, fresh, never, outcomes,
+    queue_on,
 };
 use batchwright::{
     BatchError, BatchFilter, OpenError, ReadError, ShutdownError, State, SubmitError, WaitError,
 };
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -160,6 +162,45 @@ fn dropping_the_last_clone_closes_the_queue_and_dropping_another_does_not() -> T
     drop(listing);
     assert_eq!(batch.status(), Err(BatchError::Closed));
     let queue = queue_on(&clock).open_in_memory(&disk)?;
+    bystander.assert_unchanged(&queue);
+    Ok(())
+}
+
+/// It finds the writer at its last commit, and nobody who would take it out of the channel.
+#[test]
+fn a_submission_that_meets_the_last_commit_is_told_that_the_queue_is_closed() -> Tested {
+    let (disk, clock) = fresh();
+    let door = Door::new();
+    let queue = queue_on(&clock)
+        .register(waiting_at(&door))
+        .open_in_memory(&disk)?;
+    let bystander = Bystander::enter(&queue)?;
+    let batch = queue.submit::<Call>([1])?;
+    door.wait_for(1);
+    // It is past the look whether the queue is open, and draws its items.
+    let drawing = Door::new();
+    let (sender, answer) = mpsc::channel();
+    let (submitter, at) = (queue.clone(), drawing.clone());
+    let submitting = thread::spawn(move || {
+        let items = (0..3).inspect(|_| at.pass());
+        let answer = submitter.submit::<Call>(items).map(|batch| batch.id());
+        drop(sender.send(answer));
+    });
+    drawing.wait_for(1);
+    let closer = queue.clone();
+    let closing = thread::spawn(move || closer.shutdown(AMPLE));
+    eventually(|| batch.status() == Err(BatchError::Closed));
+    let held = disk.hold_commits();
+    door.open();
+    assert!(held.wait_for_commit());
+    drawing.open();
+    never(|| submitting.is_finished());
+    drop(held);
+    assert_eq!(answer.recv_timeout(SOON)?, Err(SubmitError::Closed));
+    closing.join().map_err(|_| "shutdown panicked")??;
+    let queue = queue_on(&clock).open_in_memory(&disk)?;
+    assert_eq!(queue.batch(batch.id())?.status()?.state, State::Completed);
+    assert_eq!(queue.batches(BatchFilter::all()).count(), 3);
     bystander.assert_unchanged(&queue);
     Ok(())
 }
