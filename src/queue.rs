@@ -330,13 +330,16 @@ const PAGE: usize = 128;
 pub struct Batches {
     queue: Queue,
     filter: BatchFilter,
-    /// Batches from this number on have been seen; 0 when there are no more, or after an error.
+    /// Batches from this number on have been seen; 0 after an error.
     below: u64,
     page: std::vec::IntoIter<BatchId>,
 }
 
 impl Batches {
     fn turn_page(&mut self) -> Result<bool, BatchError> {
+        if self.below == 0 {
+            return Ok(false);
+        }
         let range = keys::headers(0..self.below);
         let page = with_view(self.queue.shared(), |view| {
             let headers = view.scan(&range).rev().take(PAGE);
