@@ -79,7 +79,8 @@ impl<O> Batch<O> {
 
     /// Stops the batch: when this returns, the request is durable and no further item of the batch
     /// starts. Items in a handler end as they end and are recorded; until then the batch is running with
-    /// `stop_requested`, and [`wait`](Self::wait) waits for them. Stopping a batch that has ended changes
+    /// `stop_requested`, and [`wait`](Self::wait) waits for them. An item has started when its worker has
+    /// passed the batch's gate, an instant before its handler's first line. Stopping a batch that has ended changes
     /// nothing.
     ///
     /// # Errors
@@ -99,7 +100,8 @@ impl<O> Batch<O> {
     ///
     /// # Errors
     /// [`BatchError::NotStopped`] unless the batch is stopped, [`BatchError::Unregistered`],
-    /// [`BatchError::Full`], [`BatchError::Unknown`] when the queue failed on the way.
+    /// [`BatchError::Full`], [`BatchError::Unreadable`] when its journal is damaged, [`BatchError::Unknown`]
+    /// when the queue failed on the way.
     pub fn resume(&self) -> Result<Status, BatchError> {
         if self.shared.blocked(&self.live) == Some(Blocked::Unregistered) {
             let operation = self.live.operation_name.to_string();
@@ -118,6 +120,7 @@ impl<O> Batch<O> {
         match self.shared.ask(command) {
             Ok(Steered::Done) => Ok(()),
             Ok(Steered::NotStopped { state }) => Err(BatchError::NotStopped { id, state }),
+            Ok(Steered::Unreadable { reason }) => Err(BatchError::Unreadable { reason }),
             Ok(Steered::Full { limit }) => Err(BatchError::Full { limit }),
             Ok(Steered::Closing) => Err(BatchError::Closed),
             Ok(Steered::Failed) | Err(Unanswered::NotBegun) => Err(self.shared.gone()),
@@ -131,8 +134,9 @@ impl<O> Batch<O> {
     /// Waits until the batch has ended.
     ///
     /// # Errors
-    /// At once when the batch cannot end ([`WaitError::Unregistered`], [`WaitError::Paused`]), when the
-    /// queue fails or closes, or when called from a handler of the same queue.
+    /// When the batch cannot end ([`WaitError::Unregistered`], [`WaitError::Paused`]; after what runs of it
+    /// has ended), when the queue fails or closes, or at once when called from a handler of the same
+    /// queue.
     pub fn wait(&self) -> Result<Report, WaitError> {
         self.wait_until(None).map(|report| match report {
             Some(report) => report,
@@ -158,10 +162,10 @@ impl<O> Batch<O> {
             if let Err(error) = self.shared.check() {
                 return Some(Err(error.into()));
             }
-            if self.live.progress().state.has_ended() {
+            let progress = self.live.progress();
+            if progress.state.has_ended() {
                 return Some(Ok(()));
             }
-            let progress = self.live.progress();
             if progress.in_flight > 0 || progress.stop_requested {
                 // What runs may yet end the batch.
                 return None;
@@ -191,7 +195,7 @@ impl<O> Batch<O> {
     /// Counts, duration and failures by code, now. Reads the batch's outcomes.
     ///
     /// # Errors
-    /// When the queue has failed or is closed.
+    /// [`BatchError::Unreadable`], or when the queue has failed or is closed.
     pub fn report(&self) -> Result<Report, BatchError> {
         let status = self.status()?;
         let failures = if status.failed > 0 {
@@ -234,7 +238,7 @@ impl<O: BatchType> Batch<O> {
     /// The outcomes there are, in item order.
     ///
     /// # Errors
-    /// When the queue has failed or is closed; also from the iterator.
+    /// [`BatchError::Unreadable`], or when the queue has failed or is closed; also from the iterator.
     pub fn outcomes(&self) -> Result<Outcomes<O>, BatchError> {
         self.shared.check()?;
         Outcomes::open(&self.shared, &self.live)

@@ -121,7 +121,9 @@ impl Context<ExactlyOnce> {
     /// Sets the row under `key`. It becomes durable and visible with the item's outcome, or not at all.
     ///
     /// # Errors
-    /// [`TableError`]; a key or value over the limit, or a value that is not JSON.
+    /// [`TableError`]; a key or value over the limit, a value that is not JSON, more writes than
+    /// [`ITEM_WRITES_BYTES`](crate::limits::ITEM_WRITES_BYTES), or a table more than
+    /// [`TABLES`](crate::limits::TABLES).
     pub fn put<K: TableKey + ?Sized, V: Serialize>(
         &mut self,
         table: &Table<K, V>,

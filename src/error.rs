@@ -35,7 +35,7 @@ pub enum OpenError {
         /// Whether the storage engine ran before the damage was found: it rewrites files when it opens.
         touched: bool,
     },
-    /// The store was found sound, and the first commit failed: the disk may be full.
+    /// The store was found sound, and what had to be stored at once could not be: the disk may be full.
     #[error("the store in {} could not be written to: {reason}", dir.display())]
     Failed {
         /// The store's directory.
@@ -358,7 +358,8 @@ pub enum ReadError {
 #[non_exhaustive]
 pub enum ShutdownError {
     /// The limit passed and handlers, or reads, are still running. Nothing new starts; the directory
-    /// stays locked until they end. Calling `shutdown` again waits again.
+    /// stays locked until they end. Calling `shutdown` again waits again. When the queue has failed over
+    /// a commit that does not end, only the end of the process frees the directory.
     #[error("{items} items are still with workers")]
     StillRunning {
         /// Items that workers have and that are not recorded yet.

@@ -71,10 +71,11 @@
 //! | an item is not acceptable | [`SubmitError::Invalid`] with every such item; nothing is stored |
 //! | a handler returns an error or panics | the item's [`Failure`]; the others go on |
 //! | an item no longer decodes after a deploy | its operation is paused, [`Blocked::Paused`]; nothing fails |
+//! | an item never decoded, a NaN for example | it fails with [`Failure::UNREADABLE_ITEM`], unless a restart came between |
 //! | an operation is not registered | its batches stay queued, [`Blocked::Unregistered`] |
 //! | the store cannot write | the queue latches: `Failed` for new calls, `Unknown` for what was under way. Open it again; submit again under the same idempotency key |
 //! | the process dies | at the next open unfinished items run again |
-//! | stored data is damaged | [`OpenError::Damaged`], or `Failed` when it is first read |
+//! | stored data is damaged | [`OpenError::Damaged`]; [`BatchError::Unreadable`] when a batch is read; a latched queue when a handler needs it |
 //! | another process has the directory | [`OpenError::Locked`] with its process id |
 //!
 //! # Living inside an application

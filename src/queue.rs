@@ -29,6 +29,9 @@ use std::time::Duration;
 /// Cheap to clone; the clones are one queue. Dropping the last one shuts the queue down, waiting up to
 /// [`DROP_WAIT`](limits::DROP_WAIT) for running handlers. One process at a time may have a directory
 /// open.
+///
+/// A clone that an operation of the queue itself holds keeps the queue alive: then only
+/// [`shutdown`](Self::shutdown) ends it.
 #[derive(Clone)]
 pub struct Queue {
     owner: Arc<Owner>,
@@ -152,7 +155,9 @@ impl Queue {
         match shared.ask(|reply| Command::Submit(Box::new(submission), reply)) {
             Ok(Submitted::New(live)) => Ok(Batch::new(Arc::clone(shared), live)),
             // It is stored, whatever happens to the queue now.
-            Ok(Submitted::Before(id)) => self.handle(id).map_err(unknown),
+            Ok(Submitted::Before(id)) => self.handle(id).map_err(|error| SubmitError::Unknown {
+                reason: error.to_string(),
+            }),
             Ok(Submitted::Full { limit }) => Err(SubmitError::Full { limit }),
             Ok(Submitted::Conflict { batch }) => Err(SubmitError::KeyConflict { batch }),
             Ok(Submitted::Closing) => Err(SubmitError::Closed),
@@ -277,8 +282,9 @@ impl Queue {
     /// the directory can be opened again. Later calls on the queue and its batches answer `Closed`.
     ///
     /// # Errors
-    /// [`ShutdownError::StillRunning`] when handlers outlast `limit`; the directory stays locked until
-    /// they end. [`ShutdownError::WouldDeadlock`] from a handler or a read of this queue.
+    /// [`ShutdownError::StillRunning`] when handlers or reads outlast `limit`; the directory stays locked
+    /// until they end. [`ShutdownError::Failed`] when the queue had failed. [`ShutdownError::WouldDeadlock`]
+    /// from a handler or a read of this queue.
     pub fn shutdown(&self, limit: Duration) -> Result<(), ShutdownError> {
         let shared = self.shared();
         if is_engaged(shared, Role::Worker) || is_engaged(shared, Role::Reader) {

@@ -56,6 +56,10 @@ pub(crate) enum Steered {
     NotStopped {
         state: State,
     },
+    /// The batch's records are missing or damaged. Nothing is stored.
+    Unreadable {
+        reason: String,
+    },
     Full {
         limit: usize,
     },
@@ -85,7 +89,9 @@ pub(crate) enum Command {
     Stop(BatchId, Sender<Steered>),
     Resume(Arc<Live>, Sender<Steered>),
     Finished(Box<Finished>),
-    LeaseReturned(Box<Tables>),
+    /// The lease is on its own channel home: this one keeps what nobody takes, and the lease keeps the
+    /// store open.
+    LeaseReturned,
     /// A worker met a failure of the store.
     Failed(String),
     Tick,

@@ -68,6 +68,7 @@ impl Engine {
         let unfinished = setup.limits.unfinished_batches;
         let kernel = Kernel::new(specs, workers, unfinished, next_batch);
 
+        let first_new_batch = next_batch;
         let (commands, inbox) = bounded(limits::WRITER_CHANNEL);
         let timeline = Arc::new(Timeline::new(setup.clock));
         let shared = Arc::new(Shared::new(
@@ -77,13 +78,16 @@ impl Engine {
             operations,
             setup.limits,
             store_id,
+            first_new_batch,
         ));
         let loaded = recovery::load_unfinished(&committer, found, &shared).map_err(damaged)?;
         let (work, work_queue) = unbounded();
         let (leased, leased_queue) = unbounded();
+        let (lease_home, lease_returns) = unbounded();
         let outlets = Outlets {
             work,
             leased,
+            lease_home: lease_returns,
             leased_queue: leased_queue.clone(),
         };
         let durable_writes = Arc::new(AtomicU64::new(0));
@@ -116,6 +120,7 @@ impl Engine {
                 Arc::clone(&setup.store),
                 work_queue.clone(),
                 leased_queue.clone(),
+                lease_home.clone(),
             );
             start_worker(&shared, number, worker)?;
         }

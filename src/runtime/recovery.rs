@@ -262,6 +262,6 @@ fn facts(id: BatchId, header: Header, shared: &Shared) -> Facts {
         created_at: header.created_at,
         total: header.total,
         chunk_starts: header.chunk_starts,
-        is_new: false,
+        is_new: id >= shared.first_new_batch,
     }
 }

@@ -5,7 +5,7 @@ use super::handler::Handler;
 use super::live::{Live, Registry};
 use crate::clock::Timeline;
 use crate::error::BatchError;
-use crate::kernel::OperationIndex;
+use crate::kernel::{BatchId, OperationIndex};
 use crate::limits::Limits;
 use crate::status::Blocked;
 use crate::store::vault::Vault;
@@ -73,6 +73,8 @@ pub(crate) struct Shared {
     pub(crate) registry: Registry,
     pub(crate) limits: Limits,
     pub(crate) store_id: u128,
+    /// Batches from this one on were submitted since the queue was opened.
+    pub(crate) first_new_batch: BatchId,
     pub(crate) commits: AtomicU64,
     /// Nothing may start: the queue closes or has failed.
     pub(crate) closed: Arc<AtomicBool>,
@@ -94,6 +96,7 @@ impl Shared {
         operations: Vec<Registered>,
         limits: Limits,
         store_id: u128,
+        first_new_batch: BatchId,
     ) -> Self {
         let (latch_holder, latch) = bounded(0);
         Self {
@@ -104,6 +107,7 @@ impl Shared {
             registry: Registry::default(),
             limits,
             store_id,
+            first_new_batch,
             commits: AtomicU64::new(0),
             closed: Arc::new(AtomicBool::new(false)),
             failed: OnceLock::new(),

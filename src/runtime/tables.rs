@@ -35,6 +35,8 @@ pub(crate) struct Tables {
     item_bytes: usize,
     /// The store's tables, and those that handlers have written to.
     names: BTreeSet<String>,
+    /// Tables that this item is the first to write to.
+    new_names: BTreeSet<&'static str>,
     failed: Option<StoreError>,
 }
 
@@ -54,6 +56,7 @@ impl Tables {
             item: Pending::new(),
             item_bytes: 0,
             names,
+            new_names: BTreeSet::new(),
             failed: None,
         }
     }
@@ -73,6 +76,8 @@ impl Tables {
     /// The item succeeded: its writes count.
     pub(crate) fn keep_item(&mut self) {
         self.slice.append(&mut self.item);
+        let new_names = std::mem::take(&mut self.new_names);
+        self.names.extend(new_names.into_iter().map(str::to_owned));
         self.slice_bytes += std::mem::take(&mut self.item_bytes);
     }
 
@@ -84,6 +89,7 @@ impl Tables {
     /// The item did not succeed: its writes never were.
     pub(crate) fn drop_item(&mut self) {
         self.item.clear();
+        self.new_names.clear();
         self.item_bytes = 0;
     }
 
@@ -159,12 +165,13 @@ impl Tables {
         row: Vec<u8>,
         value: Option<Value>,
     ) -> Result<(), TableError> {
-        if !self.names.contains(table) {
-            let limit = limits::TABLES;
-            if self.names.len() >= limit {
+        let is_new_table = value.is_some() && !self.names.contains(table);
+        let limit = limits::TABLES;
+        if is_new_table && !self.new_names.contains(table) {
+            if self.names.len() + self.new_names.len() >= limit {
                 return Err(TableError::TooManyTables { table, limit });
             }
-            self.names.insert(table.to_owned());
+            self.new_names.insert(table);
         }
         let bytes = self.item_bytes + row.len() + value.as_ref().map_or(0, |value| value.len());
         let limit = limits::ITEM_WRITES_BYTES;

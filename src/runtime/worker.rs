@@ -28,6 +28,7 @@ pub(crate) struct Worker {
     work: Receiver<Work>,
     leased: Receiver<Job>,
     writer: Sender<Command>,
+    lease_home: Sender<Box<Tables>>,
     /// The lease, while this worker holds it.
     tables: Option<Tables>,
     /// The chunk that was read last: the next slice of the batch is often in it.
@@ -44,6 +45,7 @@ impl Worker {
         store: Arc<dyn Store>,
         work: Receiver<Work>,
         leased: Receiver<Job>,
+        lease_home: Sender<Box<Tables>>,
     ) -> Self {
         let writer = shared.commands.clone();
         Self {
@@ -52,6 +54,7 @@ impl Worker {
             work,
             leased,
             writer,
+            lease_home,
             tables: None,
             chunk: None,
             output: Vec::new(),
@@ -88,7 +91,11 @@ impl Worker {
             }
         }
         match self.tables.take() {
-            Some(tables) => self.send(Command::LeaseReturned(Box::new(tables))),
+            Some(tables) => {
+                let sent = self.lease_home.send(Box::new(tables));
+                sent.map_err(|_| WriterGone)?;
+                self.send(Command::LeaseReturned)
+            }
             None => Ok(()),
         }
     }

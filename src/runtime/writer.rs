@@ -9,7 +9,7 @@ use super::round::Round;
 use super::shared::Shared;
 use super::tables::Tables;
 use crate::kernel::{
-    BatchId, BatchView, Input, Kernel, Output, Refusal, Slice, SliceId, State, Ticket, Timestamp,
+    BatchId, BatchView, Input, Kernel, Output, Refusal, Slice, SliceId, Ticket, Timestamp,
 };
 use crate::limits;
 use crate::store::StoreError;
@@ -25,6 +25,8 @@ use std::time::Duration;
 pub(crate) struct Outlets {
     pub(crate) work: Sender<Work>,
     pub(crate) leased: Sender<Job>,
+    /// Where workers return the lease.
+    pub(crate) lease_home: Receiver<Box<Tables>>,
     /// The other end of `leased`, to see whether slices wait for the lease.
     pub(crate) leased_queue: Receiver<Job>,
 }
@@ -43,6 +45,8 @@ pub(crate) struct Writer {
     callers: BTreeMap<Ticket, Caller>,
     next_ticket: u64,
     pub(super) round: Round,
+    /// Submitters whose key cannot be read, to be told with the failure of the queue.
+    unbegun: Vec<Sender<Submitted>>,
     /// Commands that waited for a commit.
     deferred: VecDeque<Command>,
     closing: bool,
@@ -88,6 +92,7 @@ impl Writer {
             callers: BTreeMap::new(),
             next_ticket: 0,
             round: Round::default(),
+            unbegun: Vec::new(),
             deferred: VecDeque::new(),
             closing: false,
         }
@@ -171,8 +176,8 @@ impl Writer {
             }
             Command::Resume(live, reply) => self.resume(live, reply),
             Command::Finished(finished) => self.finish(*finished),
-            Command::LeaseReturned(tables) => {
-                self.lease = Some(tables);
+            Command::LeaseReturned => {
+                self.lease = self.outlets.lease_home.try_recv().ok();
                 self.grant_lease();
                 Ok(())
             }
@@ -191,9 +196,14 @@ impl Writer {
         reply: Sender<Submitted>,
     ) -> Result<(), StoreError> {
         let used = match &submission.idempotency {
-            Some(idempotency) => self.used_key(&idempotency.scope).inspect_err(|_| {
-                let _ = reply.send(Submitted::Failed);
-            })?,
+            Some(idempotency) => match self.used_key(&idempotency.scope) {
+                Ok(used) => used,
+                Err(error) => {
+                    // Answered when the queue has latched: the answer is why.
+                    self.unbegun.push(reply);
+                    return Err(error);
+                }
+            },
             None => None,
         };
         if let (Some(idempotency), Some(used)) = (&submission.idempotency, used) {
@@ -222,17 +232,22 @@ impl Writer {
         let batch = live.id;
         if let Some(view) = self.kernel.view(batch) {
             let state = view.phase.state();
-            if state == State::Stopped {
-                // Its stop is in this round: once that is durable, it can be resumed.
+            if state.has_ended() {
+                // Its end is in this round: once that is durable it can be resumed, or spoken of.
                 self.round.resumes.push(Command::Resume(live, reply));
                 return Ok(());
             }
             let _ = reply.send(Steered::NotStopped { state });
             return Ok(());
         }
-        let loaded = recovery::load_batch(&self.committer, &live, 0).inspect_err(|_| {
-            let _ = reply.send(Steered::Failed);
-        })?;
+        let loaded = match recovery::load_batch(&self.committer, &live, 0) {
+            Ok(loaded) => loaded,
+            Err(StoreError(reason)) => {
+                // Nothing is being written, and other batches are none the worse.
+                let _ = reply.send(Steered::Unreadable { reason });
+                return Ok(());
+            }
+        };
         let active = Active {
             live,
             next_segment: loaded.next_segment,
@@ -494,6 +509,9 @@ impl Writer {
             .handle(Input::CommitFailed, Timestamp::default());
         self.shared.latch(reason);
         // These were not begun: nothing of theirs is stored.
+        for reply in self.unbegun.drain(..) {
+            let _ = reply.send(Submitted::Failed);
+        }
         for command in self.commands.try_iter() {
             match command {
                 Command::Submit(_, reply) => drop(reply.send(Submitted::Failed)),

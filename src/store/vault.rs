@@ -97,6 +97,9 @@ impl Vault {
             .changed
             .wait_while(state, |state| state.views > 0)
             .unwrap_or_else(PoisonError::into_inner);
+        if state.store.is_none() {
+            return Err(StoreError("the queue has failed".to_owned()));
+        }
         drop(state);
         let committed = commit()?;
         self.state().committing = false;
