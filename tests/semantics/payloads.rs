@@ -163,17 +163,24 @@ fn an_item_that_writes_too_much_fails_and_writes_nothing() -> Tested {
     Ok(())
 }
 
-/// Writes to the table that the item names.
+/// Writes to the table that the item names, and fails after that when it is asked to.
 struct Spread(Vec<Table<u64, u64>>);
 
 impl Operation for Spread {
     const NAME: &'static str = "spread";
-    type Item = usize;
+    type Item = (usize, bool);
     type Output = ();
     type Guarantee = ExactlyOnce;
 
-    fn run(&self, table: usize, cx: &mut Context<ExactlyOnce>) -> Result<(), Failure> {
+    fn run(
+        &self,
+        (table, fails): (usize, bool),
+        cx: &mut Context<ExactlyOnce>,
+    ) -> Result<(), Failure> {
         cx.put(&self.0[table], &0, &0)?;
+        if fails {
+            return Err(Failure::permanent("asked", "it was asked to fail"));
+        }
         Ok(())
     }
 }
@@ -192,14 +199,23 @@ fn a_table_too_many_is_an_items_failure() -> Tested {
             .open_in_memory(&disk)
     };
     let queue = open()?;
-    let report = queue.submit::<Spread>(0..=TABLES)?.wait()?;
+    // Tables of items that fail do not come to be.
+    let report = queue
+        .submit::<Spread>((0..=TABLES).map(|n| (n, true)))?
+        .wait()?;
+    assert_eq!(report.failures.get("asked"), Some(&(TABLES as u64 + 1)));
+    let report = queue
+        .submit::<Spread>((0..=TABLES).map(|n| (n, false)))?
+        .wait()?;
     assert_eq!(
         (report.status.succeeded, report.status.failed),
         (TABLES as u64, 1)
     );
     queue.shutdown(AMPLE)?;
     // The store's tables count after a reopen too.
-    let report = open()?.submit::<Spread>([0, TABLES])?.wait()?;
+    let report = open()?
+        .submit::<Spread>([(0, false), (TABLES, false)])?
+        .wait()?;
     assert_eq!((report.status.succeeded, report.status.failed), (1, 1));
     Ok(())
 }
