@@ -80,8 +80,8 @@ impl<O> Batch<O> {
     /// Stops the batch: when this returns, the request is durable and no further item of the batch
     /// starts. Items in a handler end as they end and are recorded; until then the batch is running with
     /// `stop_requested`, and [`wait`](Self::wait) waits for them. An item has started when its worker has
-    /// passed the batch's gate, an instant before its handler's first line. Stopping a batch that has ended changes
-    /// nothing.
+    /// passed the batch's gate, an instant before its handler's first line. Stopping a batch that has
+    /// ended changes nothing.
     ///
     /// # Errors
     /// [`BatchError::Unknown`] when the queue failed on the way: the request may be in force when it is

@@ -110,6 +110,7 @@ mod submission;
 mod table;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod waiting;
 
 pub use batch::{Batch, BatchType, Json};
 pub use builder::Builder;

@@ -2,11 +2,12 @@
 
 use super::gate::Gate;
 use crate::kernel::{BatchId, BatchView, OperationIndex, Phase, State, Timestamp};
+use crate::waiting;
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Where a batch stands. Counts of ended items and end states are durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,22 +130,7 @@ impl Live {
             if let Some(answer) = ready() {
                 return Some(answer);
             }
-            guard = match deadline {
-                None => self
-                    .changed
-                    .wait(guard)
-                    .unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if left == Duration::ZERO {
-                        return None;
-                    }
-                    self.changed
-                        .wait_timeout(guard, left)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
-                }
-            };
+            guard = waiting::wait(&self.changed, guard, deadline)?;
         }
     }
 }

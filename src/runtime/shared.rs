@@ -9,11 +9,12 @@ use crate::kernel::{BatchId, OperationIndex};
 use crate::limits::Limits;
 use crate::status::Blocked;
 use crate::store::vault::Vault;
+use crate::waiting;
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// An operation that is registered, or that stored batches name.
 pub(crate) struct Registered {
@@ -79,7 +80,7 @@ pub(crate) struct Shared {
     /// Nothing may start: the queue closes or has failed.
     pub(crate) closed: Arc<AtomicBool>,
     failed: OnceLock<String>,
-    /// Dropped when the queue fails: ends `latch` for everybody who waits for an answer.
+    /// Dropped when the writer answers no more: ends `latch` for everybody who waits for an answer.
     latch_holder: Mutex<Option<Sender<()>>>,
     latch: Receiver<()>,
     threads: Threads,
@@ -292,23 +293,10 @@ impl Signal {
     fn wait_past(&self, seen: u64, deadline: Option<Instant>) -> bool {
         let mut value = self.value();
         while *value <= seen {
-            value = match deadline {
-                None => self
-                    .raised
-                    .wait(value)
-                    .unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if left == Duration::ZERO {
-                        return false;
-                    }
-                    let (value, _) = self
-                        .raised
-                        .wait_timeout(value, left)
-                        .unwrap_or_else(PoisonError::into_inner);
-                    value
-                }
+            let Some(woken) = waiting::wait(&self.raised, value, deadline) else {
+                return false;
             };
+            value = woken;
         }
         true
     }

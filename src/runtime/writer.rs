@@ -152,16 +152,14 @@ impl Writer {
             return Err(StoreError(reason.to_owned()));
         }
         self.take(first)?;
-        for command in self
-            .commands
-            .clone()
-            .try_iter()
-            .take(limits::WRITER_CHANNEL)
-        {
-            self.take(command)?;
+        for _ in 0..limits::WRITER_CHANNEL {
             if self.round.bytes >= limits::GROUP_BYTES {
                 break;
             }
+            let Ok(command) = self.commands.try_recv() else {
+                break;
+            };
+            self.take(command)?;
         }
         self.commit_round()
     }

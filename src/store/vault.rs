@@ -9,10 +9,11 @@
 use super::record::{FORMAT, Meta, Space};
 use super::{Scan, Store, StoreError, Value, Writes, codec, keys};
 use crate::kernel::BatchId;
+use crate::waiting;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Where readers find the store while it is open and sound.
 ///
@@ -69,17 +70,9 @@ impl Vault {
     pub(crate) fn wait_for_views(&self, deadline: Option<Instant>) -> bool {
         let mut state = self.state();
         while state.views > 0 {
-            let left = match deadline {
-                Some(deadline) => deadline.saturating_duration_since(Instant::now()),
-                None => Duration::MAX,
-            };
-            if left == Duration::ZERO {
+            let Some(woken) = waiting::wait(&self.changed, state, deadline) else {
                 return false;
-            }
-            let (woken, _) = self
-                .changed
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner);
+            };
             state = woken;
         }
         true
