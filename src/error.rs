@@ -102,7 +102,8 @@ pub struct InvalidItem {
     /// The item's place in what was submitted, from 0.
     pub index: u64,
     /// What is wrong with it, as [`Operation::validate`](crate::Operation::validate) said. The engine's
-    /// own codes are [`TOO_LARGE`](Self::TOO_LARGE) and [`NOT_JSON`](Self::NOT_JSON).
+    /// own codes are [`TOO_LARGE`](Self::TOO_LARGE), [`NOT_JSON`](Self::NOT_JSON) and
+    /// [`PANICKED`](Self::PANICKED).
     pub failure: Failure,
 }
 

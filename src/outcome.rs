@@ -63,8 +63,8 @@ pub struct ItemOutcome<T> {
 
 /// The outcomes of a batch, in item order: from [`Batch::outcomes`](crate::Batch::outcomes).
 ///
-/// Of a batch that runs these are the outcomes that were durable when the iterator was made; items
-/// without one are left out. They are read as the iterator goes on, a part of the journal at a time.
+/// Of a batch that runs these are the outcomes that were durable when the iterator was made, and maybe
+/// some that came later; items without one are left out. They are read as the iterator goes on, a part of the journal at a time.
 pub struct Outcomes<O> {
     reader: JournalReader,
     operation: PhantomData<fn() -> O>,

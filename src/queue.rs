@@ -105,8 +105,9 @@ impl Queue {
     /// Submits any number of items as batches of up to 1,000, in order, each durable before the next.
     ///
     /// The chunks are submitted under `key` and their number: the same import again, after an error or a
-    /// crash, goes on where it stopped and adds nothing twice. Waits while the queue is full, but in a
-    /// handler of this queue, where that is an error. An import is not atomic.
+    /// crash, goes on where it stopped and adds nothing twice. Waits while the queue is full, also when it
+    /// is full of batches that cannot run; in a handler of this queue a full queue is an error. An
+    /// import is not atomic.
     ///
     /// # Errors
     /// [`ImportError`] at the first chunk that is not accepted; what was accepted before it is durable.
@@ -183,7 +184,8 @@ impl Queue {
     /// The batch with this id, unfinished or ended.
     ///
     /// # Errors
-    /// [`BatchError::NotFound`], or when the queue has failed or is closed.
+    /// [`BatchError::NotFound`], [`BatchError::Unreadable`], [`BatchError::WouldDeadlock`] inside a read of
+    /// this queue unless somebody holds the batch, or when the queue has failed or is closed.
     pub fn batch(&self, id: impl Into<BatchId>) -> Result<Batch<Json>, BatchError> {
         self.shared().check()?;
         self.handle(id.into())
