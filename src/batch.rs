@@ -4,7 +4,7 @@ use crate::error::{BatchError, WaitError};
 use crate::kernel::BatchId;
 use crate::operation::Operation;
 use crate::outcome::{self, Outcomes};
-use crate::runtime::{Command, Live, Role, Shared, Steered, Unanswered, is_engaged};
+use crate::runtime::{Command, Live, Role, Shared, Steered, is_engaged};
 use crate::status::{Blocked, Report, Status};
 use crossbeam_channel::Sender;
 use serde::de::DeserializeOwned;
@@ -111,31 +111,33 @@ impl<O> Batch<O> {
         Ok(self.shown())
     }
 
+    /// Makes items of this batch that cannot be decoded fail, with the code
+    /// [`UNREADABLE_ITEM`](crate::Failure::UNREADABLE_ITEM), where they would hold up their operation: the
+    /// way out when no deploy will read them again. Durable when this returns; if an item of this batch
+    /// holds up the operation, the operation goes on.
+    ///
+    /// # Errors
+    /// [`BatchError::Ended`] when the batch has ended (a stopped one is to be resumed first),
+    /// [`BatchError::Unknown`] when the queue failed on the way.
+    pub fn fail_undecodable(&self) -> Result<Status, BatchError> {
+        self.steer(|reply| Command::FailUndecodable(self.live.id, reply))?;
+        Ok(self.shown())
+    }
+
     fn steer(&self, command: impl FnOnce(Sender<Steered>) -> Command) -> Result<(), BatchError> {
-        self.shared.check()?;
-        if is_engaged(&self.shared, Role::Reader) {
-            return Err(BatchError::WouldDeadlock);
-        }
         let id = self.live.id;
-        match self.shared.ask(command) {
-            Ok(Steered::Done) => Ok(()),
-            Ok(Steered::NotStopped { state }) => Err(BatchError::NotStopped { id, state }),
-            Ok(Steered::Unreadable { reason }) => Err(BatchError::Unreadable { reason }),
-            Ok(Steered::Full { limit }) => Err(BatchError::Full { limit }),
-            Ok(Steered::Closing) => Err(BatchError::Closed),
-            Ok(Steered::Failed) | Err(Unanswered::NotBegun) => Err(self.shared.gone()),
-            Err(Unanswered::Unknown) => Err(match self.shared.gone() {
-                BatchError::Failed { reason } => BatchError::Unknown { reason },
-                closed => closed,
-            }),
+        match self.shared.steer(command)? {
+            Steered::NotStopped { state } => Err(BatchError::NotStopped { id, state }),
+            Steered::Ended => Err(BatchError::Ended { id }),
+            _ => Ok(()),
         }
     }
 
-    /// Waits until the batch has ended.
+    /// Waits until the batch has ended, also through a [pause](crate::Queue::pause) of its operation.
     ///
     /// # Errors
-    /// When the batch cannot end ([`WaitError::Unregistered`], [`WaitError::Paused`]; after what runs of it
-    /// has ended), when the queue fails or closes, or at once when called from a handler of the same
+    /// When the batch cannot end ([`WaitError::Unregistered`], [`WaitError::Undecodable`]; after what runs of
+    /// it has ended), when the queue fails or closes, or at once when called from a handler of the same
     /// queue.
     pub fn wait(&self) -> Result<Report, WaitError> {
         self.wait_until(None).map(|report| match report {
@@ -171,17 +173,17 @@ impl<O> Batch<O> {
                 return None;
             }
             let operation = || self.live.operation_name.to_string();
-            self.shared.blocked(&self.live).map(|blocked| {
-                Err(match blocked {
-                    Blocked::Unregistered => WaitError::Unregistered {
-                        operation: operation(),
-                    },
-                    Blocked::Paused { reason } => WaitError::Paused {
-                        operation: operation(),
-                        reason,
-                    },
-                })
-            })
+            match self.shared.blocked(&self.live)? {
+                Blocked::Unregistered => Some(Err(WaitError::Unregistered {
+                    operation: operation(),
+                })),
+                Blocked::Undecodable { reason } => Some(Err(WaitError::Undecodable {
+                    operation: operation(),
+                    reason,
+                })),
+                // It ends when somebody says so.
+                Blocked::Paused { .. } => None,
+            }
         };
         match self.live.wait_until(deadline, ready) {
             None => Ok(None),

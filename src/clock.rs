@@ -103,6 +103,12 @@ pub(crate) fn millis(time: SystemTime) -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// As [`millis`], and never before `time`.
+pub(crate) fn millis_up(time: SystemTime) -> u64 {
+    let up = time.checked_add(Duration::from_nanos(999_999));
+    millis(up.unwrap_or(time))
+}
+
 impl Timestamp {
     pub(crate) fn to_system_time(self) -> SystemTime {
         UNIX_EPOCH

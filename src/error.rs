@@ -246,6 +246,12 @@ pub enum BatchError {
         /// Where it stands.
         state: State,
     },
+    /// The batch has ended: there is nothing left in it to be decided.
+    #[error("batch {id} has ended")]
+    Ended {
+        /// The batch.
+        id: BatchId,
+    },
     /// The batch's operation is not registered.
     #[error("the operation {operation:?} is not registered")]
     Unregistered {
@@ -306,6 +312,31 @@ pub enum BatchError {
     WouldDeadlock,
 }
 
+/// Why an operation could not be paused or unpaused.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PauseError {
+    /// There is no such operation: it is not registered, and no unfinished batch names it.
+    #[error("there is no operation {name:?}; known are {known:?}")]
+    UnknownOperation {
+        /// The name.
+        name: String,
+        /// The names there are.
+        known: Vec<String>,
+    },
+    /// The reason is too long.
+    #[error("the reason has {bytes} bytes, allowed are up to {limit}")]
+    ReasonTooLong {
+        /// Its length in bytes.
+        bytes: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The queue has failed or is closed, or the request was made inside a read of it.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+}
+
 /// Why waiting for a batch ended without the batch having ended.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -317,9 +348,11 @@ pub enum WaitError {
         /// The operation's name.
         operation: String,
     },
-    /// The batch's operation is paused, because an item cannot be decoded.
-    #[error("the batch cannot go on: operation {operation:?} is paused: {reason}")]
-    Paused {
+    /// The batch's operation is held up by an item that cannot be decoded.
+    #[error(
+        "the batch cannot go on: operation {operation:?} has an item that cannot be decoded: {reason}"
+    )]
+    Undecodable {
         /// The operation's name.
         operation: String,
         /// Why.

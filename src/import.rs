@@ -119,7 +119,7 @@ impl Chunk {
             }
             // Only a chunk of one item can be over: others end before.
             packer.check(queue.limits())?;
-            match queue.send(packer.finish(operation, None)) {
+            match queue.send(packer.finish(operation, &options)) {
                 Err(SubmitError::Full { .. }) if queue.may_wait() => queue.wait_for_room(seen),
                 sent => return sent,
             }

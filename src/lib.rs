@@ -70,7 +70,7 @@
 //! |---|---|
 //! | an item is not acceptable | [`SubmitError::Invalid`] with every such item; nothing is stored |
 //! | a handler returns an error or panics | the item's [`Failure`]; the others go on |
-//! | an item no longer decodes after a deploy | its operation is paused, [`Blocked::Paused`]; nothing fails |
+//! | an item no longer decodes after a deploy | its operation is held up, [`Blocked::Undecodable`]; nothing fails |
 //! | an item never decoded, a NaN for example | it fails with [`Failure::UNREADABLE_ITEM`], unless a restart came between |
 //! | an operation is not registered | its batches stay queued, [`Blocked::Unregistered`] |
 //! | the store cannot write | the queue latches: `Failed` for new calls, `Unknown` for what was under way. Open it again; submit again under the same idempotency key |
@@ -99,6 +99,7 @@ mod kernel;
 pub mod limits;
 mod operation;
 mod outcome;
+mod pause;
 mod platform;
 mod queue;
 mod read;
@@ -117,8 +118,8 @@ pub use builder::Builder;
 pub use clock::{Clock, SystemClock, Wake};
 pub use context::{Context, IdempotencyKey};
 pub use error::{
-    BatchError, ImportError, InvalidItem, OpenError, ReadError, ShutdownError, SubmitError,
-    WaitError,
+    BatchError, ImportError, InvalidItem, OpenError, PauseError, ReadError, ShutdownError,
+    SubmitError, WaitError,
 };
 pub use failure::Failure;
 pub use import::Import;

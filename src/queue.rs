@@ -66,7 +66,7 @@ impl Queue {
         }
     }
 
-    fn shared(&self) -> &Arc<Shared> {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.owner.engine.shared
     }
 
@@ -315,7 +315,7 @@ fn operation_stats(registered: &crate::runtime::Registered) -> OperationStats {
     OperationStats {
         name: registered.name.to_string(),
         registered: registered.handler.is_some(),
-        paused: registered.paused.get().cloned(),
+        blocked: registered.blocked(),
         submitted: count(&counters.submitted),
         succeeded: count(&counters.succeeded),
         failed: count(&counters.failed),

@@ -1,5 +1,7 @@
 //! What a queue has done and has to do.
 
+use crate::status::Blocked;
+
 /// From [`Queue::stats`](crate::Queue::stats).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -23,8 +25,8 @@ pub struct OperationStats {
     pub name: String,
     /// Whether the application registered it. Batches of an operation that is not stay queued.
     pub registered: bool,
-    /// Why nothing of it starts until the queue is opened again.
-    pub paused: Option<String>,
+    /// Why nothing of it can start.
+    pub blocked: Option<Blocked>,
     /// Unfinished batches.
     pub batches: u64,
     /// Waiting for a worker.

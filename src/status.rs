@@ -17,11 +17,17 @@ pub struct Status {
     pub operation: String,
     /// Whose it is, as its submitter said.
     pub owner: Option<String>,
+    /// A note of its submitter.
+    pub label: Option<String>,
+    /// Higher ones go first.
+    pub priority: i8,
+    /// Nothing of it starts earlier.
+    pub not_before: Option<SystemTime>,
     /// Queued, running, completed or stopped.
     pub state: State,
     /// Somebody asked to stop the batch, and items of it are still running.
     pub stop_requested: bool,
-    /// Why nothing of it can start until the queue is opened again.
+    /// Why nothing of it can start, whatever time passes.
     pub blocked: Option<Blocked>,
     /// Items in the batch.
     pub total: u64,
@@ -47,8 +53,14 @@ pub struct Status {
 pub enum Blocked {
     /// Its operation is not registered. It goes on when the queue is opened with the operation.
     Unregistered,
-    /// Its operation is paused: an item cannot be decoded.
+    /// Its operation was [paused](crate::Queue::pause).
     Paused {
+        /// What for, as the caller of `pause` said.
+        reason: String,
+    },
+    /// An item of its operation cannot be decoded, of this batch or of another. It goes on after an open
+    /// with code that reads the item, or after [`fail_undecodable`](crate::Batch::fail_undecodable).
+    Undecodable {
         /// Which item, and why.
         reason: String,
     },
@@ -61,6 +73,9 @@ impl Status {
             id: live.id,
             operation: live.operation_name.to_string(),
             owner: live.owner.as_deref().map(str::to_owned),
+            label: live.label.as_deref().map(str::to_owned),
+            priority: live.priority,
+            not_before: time(live.not_before),
             state: progress.state,
             stop_requested: progress.stop_requested,
             blocked,
@@ -119,7 +134,8 @@ impl fmt::Display for Status {
         match &self.blocked {
             None => Ok(()),
             Some(Blocked::Unregistered) => f.write_str(", blocked: operation not registered"),
-            Some(Blocked::Paused { reason }) => write!(f, ", blocked: {reason}"),
+            Some(Blocked::Paused { reason }) => write!(f, ", paused: {reason}"),
+            Some(Blocked::Undecodable { reason }) => write!(f, ", blocked: {reason}"),
         }
     }
 }
@@ -164,6 +180,7 @@ pub struct BatchFilter {
     pub(crate) state: Option<State>,
     pub(crate) operation: Option<String>,
     pub(crate) owner: Option<String>,
+    pub(crate) label: Option<String>,
 }
 
 impl BatchFilter {
@@ -193,6 +210,13 @@ impl BatchFilter {
         self
     }
 
+    /// Only batches with this label.
+    #[must_use]
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+
     pub(crate) fn matches(&self, status: &Status) -> bool {
         self.state.is_none_or(|state| state == status.state)
             && self
@@ -200,5 +224,6 @@ impl BatchFilter {
                 .as_ref()
                 .is_none_or(|name| *name == status.operation)
             && (self.owner.is_none() || self.owner == status.owner)
+            && (self.label.is_none() || self.label == status.label)
     }
 }

@@ -2,15 +2,17 @@
 //! submitter's thread; the writer only seals and stores.
 
 use crate::canonical::canonical;
+use crate::clock::millis_up;
 use crate::error::{InvalidItem, SubmitError};
 use crate::failure::Failure;
-use crate::kernel::OperationIndex;
+use crate::kernel::{OperationIndex, Terms, Timestamp};
 use crate::limits::{self, Limits};
 use crate::operation::Operation;
 use crate::runtime::{Idempotency, Submission};
 use crate::store::codec::Unsealed;
 use sha2::{Digest, Sha256};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::SystemTime;
 use twox_hash::XxHash3_64;
 
 /// How to submit a batch: see [`Queue::submit_with`](crate::Queue::submit_with).
@@ -18,6 +20,9 @@ use twox_hash::XxHash3_64;
 pub struct SubmitOptions {
     pub(crate) idempotency_key: Option<String>,
     pub(crate) owner: Option<String>,
+    pub(crate) label: Option<String>,
+    pub(crate) priority: i8,
+    pub(crate) not_before: Option<SystemTime>,
     /// Which chunk of an import this is.
     pub(crate) chunk: Option<u64>,
 }
@@ -43,10 +48,37 @@ impl SubmitOptions {
         self
     }
 
+    /// A note for people and listings. 1 to [`NAME_BYTES`](crate::limits::NAME_BYTES) bytes.
+    #[must_use]
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+
+    /// Batches of a higher priority start their items first, of all operations. Default 0.
+    ///
+    /// Priority is strict: while higher ones have work that may start, lower ones get no worker. Items
+    /// with equal [ordering keys](crate::Operation::key) run in submit order all the same.
+    #[must_use]
+    pub fn priority(mut self, priority: i8) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Nothing of the batch starts before `time`, by the queue's clock, to the millisecond. Until then it
+    /// is queued, counts as unfinished, and holds up nobody: it takes its place in the order of
+    /// [ordering keys](crate::Operation::key) when its time has come.
+    #[must_use]
+    pub fn not_before(mut self, time: SystemTime) -> Self {
+        self.not_before = Some(time);
+        self
+    }
+
     pub(crate) fn check(&self) -> Result<(), SubmitError> {
         let options = [
             ("idempotency key", &self.idempotency_key),
             ("owner", &self.owner),
+            ("label", &self.label),
         ];
         for (option, text) in options {
             let bytes = text.as_ref().map_or(1, String::len);
@@ -134,7 +166,7 @@ pub(crate) fn prepare<O: Operation>(
     if packer.total == 0 {
         return Err(SubmitError::Empty);
     }
-    Ok(packer.finish(index, options.owner.clone()))
+    Ok(packer.finish(index, options))
 }
 
 /// Packs encoded items into chunks.
@@ -202,14 +234,20 @@ impl Packer {
         }
     }
 
-    pub(crate) fn finish(self, operation: OperationIndex, owner: Option<String>) -> Submission {
+    pub(crate) fn finish(self, operation: OperationIndex, options: &SubmitOptions) -> Submission {
+        let keys = self.has_keys.then(|| self.keys.into_boxed_slice());
         Submission {
             operation,
-            owner,
+            owner: options.owner.clone(),
+            label: options.label.clone(),
             total: self.total,
             chunks: self.chunks,
             chunk_starts: self.chunk_starts,
-            keys: self.has_keys.then(|| self.keys.into_boxed_slice()),
+            terms: Terms {
+                priority: options.priority,
+                not_before: options.not_before.map(|time| Timestamp(millis_up(time))),
+                keys,
+            },
             idempotency: self.idempotency.map(|(scope, content)| Idempotency {
                 scope,
                 content: content.finalize().into(),

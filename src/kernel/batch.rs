@@ -1,6 +1,7 @@
 //! One batch as its events made it: the fold that live processing and recovery share.
 
 use super::event::{Event, Fate, ItemEvent};
+use super::input::Terms;
 use super::items::Items;
 use super::lifecycle::{IllegalTransition, Phase, transition};
 use super::{BatchId, OperationIndex, Timestamp};
@@ -23,6 +24,8 @@ pub(crate) struct BatchState {
     pub(crate) failed: u32,
     pub(crate) started_at: Option<Timestamp>,
     pub(crate) ended_at: Option<Timestamp>,
+    /// Items that cannot be decoded fail, and do not hold up their operation.
+    pub(crate) fails_undecodable: bool,
     /// Absent until something happened to an item: a queued batch costs its record only.
     items: Option<Box<Items>>,
 }
@@ -36,6 +39,7 @@ impl BatchState {
             failed: 0,
             started_at: None,
             ended_at: None,
+            fails_undecodable: false,
             items: None,
         }
     }
@@ -76,6 +80,7 @@ impl BatchState {
             Event::StopRequested { .. } => {}
             Event::Completed { at } | Event::Stopped { at } => self.ended_at = Some(*at),
             Event::Resumed { .. } => self.ended_at = None,
+            Event::FailUndecodableRequested { .. } => self.fails_undecodable = true,
         }
         self.phase = phase;
         Ok(())
@@ -114,7 +119,6 @@ pub(crate) struct Recovered {
     pub(crate) operation: OperationIndex,
     /// Where it stands in its operation's order.
     pub(crate) position: u64,
-    /// The hash of each item's ordering key, 0 for none; absent when no item has one.
-    pub(crate) keys: Option<Box<[u64]>>,
+    pub(crate) terms: Terms,
     pub(crate) state: BatchState,
 }

@@ -4,11 +4,12 @@ use super::engine::{InFlight, Kernel};
 use super::event::Event;
 use super::input::{Output, Slice, SliceId, SliceItem};
 use super::lifecycle::Phase;
-use super::schedule::Lane;
+use super::schedule::{Lane, Turn};
 use super::{BatchId, OperationIndex, Timestamp};
 use std::collections::BTreeMap;
 
 impl Kernel {
+    /// Does what time alone has made due.
     pub(super) fn fire_timers(&mut self, now: Timestamp) {
         while let Some((due, batch, index)) = self.timers.first().copied() {
             if due > now {
@@ -23,6 +24,13 @@ impl Kernel {
             self.refresh(batch);
             self.mark_changed(batch);
         }
+        while let Some((due, batch)) = self.delayed.first().copied() {
+            if due > now {
+                break;
+            }
+            self.delayed.remove(&(due, batch));
+            self.fall_due(batch);
+        }
     }
 
     pub(super) fn schedule(&mut self, now: Timestamp) {
@@ -36,10 +44,7 @@ impl Kernel {
             self.enter_lines(operation, batch);
             let items = self.take_items(operation, batch);
             self.lane_mut(operation).set_ready(turn, batch, false);
-            let turn = self.take_turn();
-            if let Some(member) = self.batches.get_mut(&batch) {
-                member.turn = turn;
-            }
+            self.take_turn(batch);
             self.refresh(batch);
             if !items.is_empty() {
                 self.start(operation, batch, items, now);
@@ -59,7 +64,7 @@ impl Kernel {
             .then_some(OperationIndex(index))
     }
 
-    fn longest_waiting(&self, exactly_once: bool) -> Option<((u64, BatchId), usize)> {
+    fn longest_waiting(&self, exactly_once: bool) -> Option<((Turn, BatchId), usize)> {
         self.lanes
             .iter()
             .enumerate()

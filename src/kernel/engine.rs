@@ -2,10 +2,13 @@
 
 use super::batch::{BatchState, Recovered};
 use super::event::{Event, Fate, ItemEvent};
-use super::input::{Input, OperationSpec, Output, Refusal, SliceId, SliceItem, Ticket, Verdict};
+use super::input::{
+    Input, OperationSpec, Output, Refusal, SliceId, SliceItem, Terms, Ticket, Verdict,
+};
 use super::lifecycle::Phase;
-use super::schedule::Lane;
+use super::schedule::{Lane, Turn};
 use super::{BatchId, OperationIndex, Timestamp};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is shown of a batch.
@@ -28,9 +31,12 @@ pub(super) struct Member {
     pub(super) state: BatchState,
     pub(super) operation: OperationIndex,
     pub(super) position: u64,
-    pub(super) turn: u64,
-    /// The admission is durable: items may start.
-    pub(super) durable: bool,
+    pub(super) priority: i8,
+    pub(super) turn: Turn,
+    /// It has its place in order and turn: its admission is durable, and its time has come.
+    pub(super) lined_up: bool,
+    /// Nothing of it starts earlier.
+    pub(super) not_before: Option<Timestamp>,
     pub(super) keys: Option<Box<[u64]>>,
     /// Of a batch with keys: it stands in its operation's lines.
     pub(super) in_lines: bool,
@@ -42,14 +48,16 @@ pub(super) struct Member {
 }
 
 impl Member {
-    fn new(operation: OperationIndex, position: u64, state: BatchState) -> Self {
+    fn new(operation: OperationIndex, position: u64, terms: Terms, state: BatchState) -> Self {
         Self {
             state,
             operation,
             position,
-            turn: 0,
-            durable: false,
-            keys: None,
+            priority: terms.priority,
+            turn: (Reverse(terms.priority), 0),
+            lined_up: false,
+            not_before: terms.not_before,
+            keys: terms.keys,
             in_lines: false,
             startable: BTreeSet::new(),
             unrecorded_start: None,
@@ -100,6 +108,9 @@ impl InFlight {
 enum Dependent {
     Ack(Ticket),
     Admit(BatchId),
+    LineUp(BatchId),
+    FailUndecodable(BatchId),
+    Unpause(OperationIndex),
     End(BatchId),
 }
 
@@ -112,6 +123,8 @@ pub(crate) struct Kernel {
     pub(super) slices: BTreeMap<SliceId, InFlight>,
     /// Ends of retry waits.
     pub(super) timers: BTreeSet<(Timestamp, BatchId, u16)>,
+    /// Batches whose time has not come.
+    pub(super) delayed: BTreeSet<(Timestamp, BatchId)>,
     dependents: Vec<Dependent>,
     changed: Vec<BatchId>,
     pub(super) leased: u32,
@@ -138,6 +151,7 @@ impl Kernel {
             batches: BTreeMap::new(),
             slices: BTreeMap::new(),
             timers: BTreeSet::new(),
+            delayed: BTreeSet::new(),
             dependents: Vec::new(),
             changed: Vec::new(),
             leased: 0,
@@ -161,7 +175,7 @@ impl Kernel {
             let longest_wait_ms = self.lane(recovered.operation).spec.retry.longest_wait_ms();
             let latest = now.plus_ms(longest_wait_ms);
             self.enter(recovered, latest);
-            self.admit(batch);
+            self.admit(batch, now);
             self.end_if_done(batch, now);
         }
         self.fire_timers(now);
@@ -181,8 +195,8 @@ impl Kernel {
                 ticket,
                 operation,
                 total,
-                keys,
-            } => self.submitted(ticket, operation, total, keys),
+                terms,
+            } => self.submitted(ticket, operation, total, terms),
             Input::StopRequested { ticket, batch } => self.stop_requested(ticket, batch, now),
             Input::ResumeRequested { ticket, batch } => self.resume_requested(ticket, batch, now),
             Input::Finished {
@@ -191,8 +205,16 @@ impl Kernel {
                 returned,
                 busy_us,
             } => self.finished(slice, &verdicts, returned, busy_us, now),
-            Input::Undecodable { operation } => self.pause(operation),
-            Input::Committed => self.committed(),
+            Input::Undecodable { operation, batch } => self.undecodable(operation, batch),
+            Input::FailUndecodableRequested { ticket, batch } => {
+                self.fail_undecodable_requested(ticket, batch, now);
+            }
+            Input::PauseRequested { ticket, operation } => self.pause_requested(ticket, operation),
+            Input::UnpauseRequested { ticket, operation } => {
+                self.dependents.push(Dependent::Unpause(operation));
+                self.answer(ticket);
+            }
+            Input::Committed => self.committed(now),
             Input::CommitFailed => {
                 self.failed = true;
                 self.dependents.clear();
@@ -209,7 +231,9 @@ impl Kernel {
 
     /// When time alone will next change something.
     pub(crate) fn next_wake(&self) -> Option<Timestamp> {
-        self.timers.first().map(|(due, _, _)| *due)
+        let retry = self.timers.first().map(|(due, _, _)| *due);
+        let delayed = self.delayed.first().map(|(due, _)| *due);
+        retry.into_iter().chain(delayed).min()
     }
 
     pub(crate) fn view(&self, batch: BatchId) -> Option<BatchView> {
@@ -235,6 +259,11 @@ impl Kernel {
         self.batches.len()
     }
 
+    /// Whether an item that could not be decoded holds up the operation.
+    pub(crate) fn holds_undecodable(&self, operation: OperationIndex) -> bool {
+        self.lane(operation).undecodable.is_some()
+    }
+
     pub(crate) fn slices_in_flight(&self) -> usize {
         self.slices.len()
     }
@@ -243,21 +272,14 @@ impl Kernel {
         BatchId(self.next_batch)
     }
 
-    fn submitted(
-        &mut self,
-        ticket: Ticket,
-        operation: OperationIndex,
-        total: u32,
-        keys: Option<Box<[u64]>>,
-    ) {
+    fn submitted(&mut self, ticket: Ticket, operation: OperationIndex, total: u32, terms: Terms) {
         if let Some(refusal) = self.refusal() {
             return self.out.push(Output::Refused { ticket, refusal });
         }
         let batch = BatchId(self.next_batch);
         self.next_batch += 1;
         let position = self.take_position();
-        let mut member = Member::new(operation, position, BatchState::queued(total));
-        member.keys = keys;
+        let member = Member::new(operation, position, terms, BatchState::queued(total));
         self.batches.insert(batch, member);
         self.changed.push(batch);
         self.out.push(Output::Admitted {
@@ -284,6 +306,7 @@ impl Kernel {
             .is_some_and(|member| member.state.phase.may_start());
         if may_start {
             self.out.push(Output::Close { batch });
+            self.undelay(batch);
             self.leave_order(batch);
             self.record(batch, Event::StopRequested { at: now });
             self.refresh(batch);
@@ -412,11 +435,14 @@ impl Kernel {
         }
     }
 
-    fn committed(&mut self) {
+    fn committed(&mut self, now: Timestamp) {
         for dependent in std::mem::take(&mut self.dependents) {
             match dependent {
                 Dependent::Ack(ticket) => self.out.push(Output::Ack { ticket }),
-                Dependent::Admit(batch) => self.admit(batch),
+                Dependent::Admit(batch) => self.admit(batch, now),
+                Dependent::LineUp(batch) => self.line_up(batch),
+                Dependent::FailUndecodable(batch) => self.fail_undecodable(batch),
+                Dependent::Unpause(operation) => self.unpause(operation),
                 Dependent::End(batch) => {
                     if let Some(member) = self.batches.remove(&batch) {
                         self.forget(batch, &member);
@@ -444,9 +470,58 @@ impl Kernel {
         self.recall(|_| true);
     }
 
-    fn pause(&mut self, operation: OperationIndex) {
-        self.lane_mut(operation).paused = true;
+    fn undecodable(&mut self, operation: OperationIndex, batch: BatchId) {
+        let fails = |member: &Member| member.state.fails_undecodable;
+        if self.batches.get(&batch).is_some_and(fails) {
+            // Its worker did not know yet: the item fails when it runs again.
+            return;
+        }
+        self.lane_mut(operation).undecodable.get_or_insert(batch);
         self.recall(|in_flight| in_flight.operation == operation);
+    }
+
+    fn fail_undecodable_requested(&mut self, ticket: Ticket, batch: BatchId, now: Timestamp) {
+        let unfinished = self.batches.get(&batch);
+        if unfinished.is_none_or(|member| member.state.phase.state().has_ended()) {
+            let refusal = Refusal::Ended;
+            return self.out.push(Output::Refused { ticket, refusal });
+        }
+        self.record(batch, Event::FailUndecodableRequested { at: now });
+        self.dependents.push(Dependent::FailUndecodable(batch));
+        self.answer(ticket);
+    }
+
+    fn fail_undecodable(&mut self, batch: BatchId) {
+        let Some(operation) = self.batches.get(&batch).map(|member| member.operation) else {
+            return;
+        };
+        self.out.push(Output::FailUndecodable { batch });
+        let lane = self.lane_mut(operation);
+        if lane.undecodable == Some(batch) {
+            lane.undecodable = None;
+            self.out.push(Output::Decodable { operation });
+        }
+    }
+
+    fn pause_requested(&mut self, ticket: Ticket, operation: OperationIndex) {
+        self.lane_mut(operation).paused = true;
+        // The last request counts.
+        self.dependents
+            .retain(|dependent| !matches!(dependent, Dependent::Unpause(op) if *op == operation));
+        self.recall(|in_flight| in_flight.operation == operation);
+        self.answer(ticket);
+    }
+
+    fn unpause(&mut self, operation: OperationIndex) {
+        let lane = self.lane_mut(operation);
+        let was_paused = std::mem::take(&mut lane.paused);
+        let was_undecodable = lane.undecodable.take().is_some();
+        if was_undecodable {
+            self.out.push(Output::Decodable { operation });
+        }
+        if was_paused {
+            self.out.push(Output::Unpaused { operation });
+        }
     }
 
     /// Exactly-once items start in item order: a slice behind the one that comes back unfinished must
@@ -494,11 +569,10 @@ impl Kernel {
             batch,
             operation,
             position,
-            keys,
+            terms,
             state,
         } = recovered;
-        let mut member = Member::new(operation, position, state);
-        member.keys = keys;
+        let mut member = Member::new(operation, position, terms, state);
         let waiting: Vec<_> = member
             .state
             .items()
@@ -514,19 +588,58 @@ impl Kernel {
         self.changed.push(batch);
     }
 
-    /// The batch's admission is durable: it takes its place in order and turn.
-    fn admit(&mut self, batch: BatchId) {
-        let turn = self.take_turn();
+    /// The batch's admission is durable: it lines up, now or when its time has come.
+    fn admit(&mut self, batch: BatchId, now: Timestamp) {
+        let due = |member: &Member| {
+            let due = member.not_before.filter(|due| *due > now);
+            due.filter(|_| member.state.phase.may_start())
+        };
+        match self.batches.get(&batch).and_then(due) {
+            Some(due) => {
+                self.delayed.insert((due, batch));
+            }
+            None => self.line_up(batch),
+        }
+    }
+
+    /// The batch's time has come. One with keys goes to the end of the order, durably, so that it does
+    /// not step before what has started.
+    pub(super) fn fall_due(&mut self, batch: BatchId) {
+        let position = self.take_position();
         let Some(member) = self.batches.get_mut(&batch) else {
             return;
         };
-        member.durable = true;
-        member.turn = turn;
+        if member.keys.is_none() {
+            return self.line_up(batch);
+        }
+        member.position = position;
+        self.out.push(Output::Moved { batch, position });
+        self.dependents.push(Dependent::LineUp(batch));
+        self.mark_changed(batch);
+    }
+
+    /// The batch takes its place in order and turn.
+    fn line_up(&mut self, batch: BatchId) {
+        self.take_turn(batch);
+        let Some(member) = self.batches.get_mut(&batch) else {
+            return;
+        };
+        member.lined_up = true;
         if member.keys.is_some() && member.state.phase.may_start() {
             let order = &mut self.lanes[member.operation.0].order;
             order.enroll(member.position, batch);
         }
         self.refresh(batch);
+    }
+
+    fn undelay(&mut self, batch: BatchId) {
+        if let Some(due) = self
+            .batches
+            .get(&batch)
+            .and_then(|member| member.not_before)
+        {
+            self.delayed.remove(&(due, batch));
+        }
     }
 
     /// Puts a batch on its operation's list of ready batches, or takes it off.
@@ -539,7 +652,7 @@ impl Kernel {
         } else {
             member.state.pending_count() > 0
         };
-        let ready = member.durable && member.state.phase.may_start() && has_work;
+        let ready = member.lined_up && member.state.phase.may_start() && has_work;
         self.lanes[member.operation.0].set_ready(member.turn, batch, ready);
     }
 
@@ -565,8 +678,11 @@ impl Kernel {
         self.next_position
     }
 
-    pub(super) fn take_turn(&mut self) -> u64 {
+    /// Puts a batch behind all others of its priority.
+    pub(super) fn take_turn(&mut self, batch: BatchId) {
         self.next_turn += 1;
-        self.next_turn
+        if let Some(member) = self.batches.get_mut(&batch) {
+            member.turn = (Reverse(member.priority), self.next_turn);
+        }
     }
 }

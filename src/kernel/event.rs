@@ -39,6 +39,8 @@ pub(crate) enum Event {
     Stopped { at: Timestamp },
     /// A stopped batch goes on.
     Resumed { at: Timestamp },
+    /// Somebody asked that items which cannot be decoded fail.
+    FailUndecodableRequested { at: Timestamp },
 }
 
 /// An [`Event`] without its data: what the transition table speaks of.
@@ -50,6 +52,7 @@ pub(crate) enum EventKind {
     Completed,
     Stopped,
     Resumed,
+    FailUndecodableRequested,
 }
 
 impl Event {
@@ -61,6 +64,7 @@ impl Event {
             Self::Completed { .. } => EventKind::Completed,
             Self::Stopped { .. } => EventKind::Stopped,
             Self::Resumed { .. } => EventKind::Resumed,
+            Self::FailUndecodableRequested { .. } => EventKind::FailUndecodableRequested,
         }
     }
 }

@@ -5,7 +5,7 @@ use super::engine::BatchView;
 use super::event::Event;
 use super::lifecycle::State;
 use super::retry::RetryPolicy;
-use super::{BatchId, OperationIndex};
+use super::{BatchId, OperationIndex, Timestamp};
 
 /// Whom to answer: the number of a caller's request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,6 +20,8 @@ pub(crate) struct SliceId(pub(crate) u64);
 pub(crate) struct OperationSpec {
     /// A batch of an operation that is not registered stays queued.
     pub(crate) registered: bool,
+    /// Somebody paused it before.
+    pub(crate) paused: bool,
     /// Its items take the lease: one slice of such items runs at a time.
     pub(crate) exactly_once: bool,
     pub(crate) retry: RetryPolicy,
@@ -36,14 +38,24 @@ pub(crate) enum Verdict {
     Retryable,
 }
 
+/// What a submission says of when its items may start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Terms {
+    /// Batches of a higher priority go first.
+    pub(crate) priority: i8,
+    /// Nothing of it starts earlier.
+    pub(crate) not_before: Option<Timestamp>,
+    /// The hash of each item's ordering key, 0 for none; absent when no item has one.
+    pub(crate) keys: Option<Box<[u64]>>,
+}
+
 #[derive(Debug)]
 pub(crate) enum Input {
     Submitted {
         ticket: Ticket,
         operation: OperationIndex,
         total: u32,
-        /// The hash of each item's ordering key, 0 for none.
-        keys: Option<Box<[u64]>>,
+        terms: Terms,
     },
     StopRequested {
         ticket: Ticket,
@@ -63,8 +75,24 @@ pub(crate) enum Input {
         /// Time the handlers took, for the size of the next slice.
         busy_us: u64,
     },
-    /// An item of this operation cannot be decoded: nothing of it starts until the next open.
+    /// An item of this batch cannot be decoded: nothing of its operation starts until that is settled.
     Undecodable {
+        operation: OperationIndex,
+        batch: BatchId,
+    },
+    /// Items of this batch that cannot be decoded are to fail.
+    FailUndecodableRequested {
+        ticket: Ticket,
+        batch: BatchId,
+    },
+    /// Nothing of this operation is to start, until it is unpaused. The caller records that.
+    PauseRequested {
+        ticket: Ticket,
+        operation: OperationIndex,
+    },
+    /// The operation goes on, whatever held it. The caller records that.
+    UnpauseRequested {
+        ticket: Ticket,
         operation: OperationIndex,
     },
     /// Everything put out for recording so far is durable.
@@ -100,6 +128,8 @@ pub(crate) enum Refusal {
     Full { limit: usize },
     /// Only stopped batches go on.
     NotStopped { state: State },
+    /// The batch has ended.
+    Ended,
     /// The queue is closing.
     Closing,
 }
@@ -116,6 +146,11 @@ pub(crate) enum Output {
         ticket: Ticket,
         refusal: Refusal,
     },
+    /// The batch has a new place in the order; record it, in the group that is being gathered.
+    Moved {
+        batch: BatchId,
+        position: u64,
+    },
     /// Append to the batch's journal, in the group that is being gathered.
     Record {
         batch: BatchId,
@@ -130,6 +165,18 @@ pub(crate) enum Output {
     /// From now on no item of the batch may start.
     Close {
         batch: BatchId,
+    },
+    /// From now on items of the batch that cannot be decoded fail.
+    FailUndecodable {
+        batch: BatchId,
+    },
+    /// No undecodable item holds the operation any more.
+    Decodable {
+        operation: OperationIndex,
+    },
+    /// The operation is no longer paused by request.
+    Unpaused {
+        operation: OperationIndex,
     },
     /// Take the slice back if no worker has begun it. The [`Input::Finished`] that says so goes in
     /// after everything that came out with this has taken effect.

@@ -1,12 +1,12 @@
 //! The life of a batch: its phases, and the one function that changes them.
 //!
-//! | from \ event | Started | ItemsEnded | StopRequested | Completed | Stopped | Resumed |
-//! |---|---|---|---|---|---|---|
-//! | Queued | Running | - | Stopped | - | - | - |
-//! | Running | - | Running | Stopping | Completed | - | - |
-//! | Stopping | - | Stopping | - | Completed | Stopped | - |
-//! | Completed | - | - | - | - | - | - |
-//! | Stopped | - | - | - | - | - | Queued |
+//! | from \ event | Started | ItemsEnded | StopRequested | Completed | Stopped | Resumed | FailUndecodableRequested |
+//! |---|---|---|---|---|---|---|---|
+//! | Queued | Running | - | Stopped | - | - | - | Queued |
+//! | Running | - | Running | Stopping | Completed | - | - | Running |
+//! | Stopping | - | Stopping | - | Completed | Stopped | - | Stopping |
+//! | Completed | - | - | - | - | - | - | - |
+//! | Stopped | - | - | - | - | - | Queued | - |
 //!
 //! A queued batch has nothing in flight, so a stop request ends it at once. A stopping batch whose
 //! last items all end is completed: every item has its outcome.
@@ -95,6 +95,9 @@ pub(crate) fn transition(phase: Phase, event: EventKind) -> Result<Phase, Illega
         (Phase::Running | Phase::Stopping, E::Completed) => Ok(Phase::Completed),
         (Phase::Stopping, E::Stopped) => Ok(Phase::Stopped),
         (Phase::Stopped, E::Resumed) => Ok(Phase::Queued),
+        (Phase::Queued | Phase::Running | Phase::Stopping, E::FailUndecodableRequested) => {
+            Ok(phase)
+        }
         (phase, event) => Err(IllegalTransition { phase, event }),
     }
 }
@@ -111,13 +114,14 @@ mod tests {
         Phase::Completed,
         Phase::Stopped,
     ];
-    const EVENTS: [E; 6] = [
+    const EVENTS: [E; 7] = [
         E::Started,
         E::ItemsEnded,
         E::StopRequested,
         E::Completed,
         E::Stopped,
         E::Resumed,
+        E::FailUndecodableRequested,
     ];
 
     #[test]
@@ -132,6 +136,13 @@ mod tests {
             (Phase::Stopping, E::Completed, Phase::Completed),
             (Phase::Stopping, E::Stopped, Phase::Stopped),
             (Phase::Stopped, E::Resumed, Phase::Queued),
+            (Phase::Queued, E::FailUndecodableRequested, Phase::Queued),
+            (Phase::Running, E::FailUndecodableRequested, Phase::Running),
+            (
+                Phase::Stopping,
+                E::FailUndecodableRequested,
+                Phase::Stopping,
+            ),
         ];
         for phase in PHASES {
             for event in EVENTS {

@@ -32,7 +32,7 @@ pub(crate) use batch::{BatchState, Recovered};
 pub(crate) use engine::{BatchView, Kernel};
 pub(crate) use event::{Event, Fate, ItemEvent};
 pub(crate) use input::{
-    Input, OperationSpec, Output, Refusal, Slice, SliceId, SliceItem, Ticket, Verdict,
+    Input, OperationSpec, Output, Refusal, Slice, SliceId, SliceItem, Terms, Ticket, Verdict,
 };
 pub(crate) use lifecycle::Phase;
 pub use lifecycle::State;

@@ -1,13 +1,17 @@
 //! One operation's share of the work: whose turn it is, and how large a slice.
 //!
-//! Unfinished batches take turns by slice. A batch that got a slice goes behind all others, so that a
+//! Batches of a higher priority go first. Of equal priority they take turns by slice. A batch that got a slice goes behind all others, so that a
 //! small batch behind many large ones ends early.
 
 use super::BatchId;
 use super::input::OperationSpec;
 use super::order::Order;
 use crate::limits;
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
+
+/// When it is a batch's turn: before those with a lower priority, then by number.
+pub(crate) type Turn = (Reverse<i8>, u64);
 
 /// Exactly-once slices handed out at once: one that runs, and one that its worker goes on with while
 /// the writer is busy.
@@ -16,10 +20,12 @@ const LEASED_SLICES: u32 = 2;
 #[derive(Debug)]
 pub(crate) struct Lane {
     pub(crate) spec: OperationSpec,
-    /// An item could not be decoded; nothing starts until the next open.
+    /// Somebody paused it; nothing starts.
     pub(crate) paused: bool,
+    /// An item of this batch could not be decoded; nothing starts.
+    pub(crate) undecodable: Option<BatchId>,
     /// Batches with items that may start, by turn.
-    ready: BTreeSet<(u64, BatchId)>,
+    ready: BTreeSet<(Turn, BatchId)>,
     pub(crate) slices: u32,
     pub(crate) order: Order,
     /// Running mean of the time an item takes.
@@ -29,8 +35,9 @@ pub(crate) struct Lane {
 impl Lane {
     pub(crate) fn new(spec: OperationSpec) -> Self {
         Self {
+            paused: spec.paused,
             spec,
-            paused: false,
+            undecodable: None,
             ready: BTreeSet::new(),
             slices: 0,
             order: Order::default(),
@@ -38,7 +45,7 @@ impl Lane {
         }
     }
 
-    pub(crate) fn set_ready(&mut self, turn: u64, batch: BatchId, ready: bool) {
+    pub(crate) fn set_ready(&mut self, turn: Turn, batch: BatchId, ready: bool) {
         if ready {
             self.ready.insert((turn, batch));
         } else {
@@ -48,9 +55,10 @@ impl Lane {
 
     /// The batch whose turn it is, if the operation may start a slice now. The lease is looked at
     /// elsewhere.
-    pub(crate) fn next(&self) -> Option<(u64, BatchId)> {
+    pub(crate) fn next(&self) -> Option<(Turn, BatchId)> {
         let free = self.spec.registered
             && !self.paused
+            && self.undecodable.is_none()
             && self
                 .spec
                 .concurrency

@@ -3,7 +3,7 @@
 use super::gate::Claim;
 use super::live::Live;
 use super::tables::{SliceWrites, Tables};
-use crate::kernel::{BatchId, OperationIndex, Slice, SliceId, State, Verdict};
+use crate::kernel::{BatchId, OperationIndex, Slice, SliceId, State, Terms, Verdict};
 use crate::store::codec::Unsealed;
 use crate::store::journal::Block;
 use crossbeam_channel::Sender;
@@ -14,11 +14,11 @@ use std::sync::Arc;
 pub(crate) struct Submission {
     pub(crate) operation: OperationIndex,
     pub(crate) owner: Option<String>,
+    pub(crate) label: Option<String>,
     pub(crate) total: u32,
     pub(crate) chunks: Vec<Unsealed>,
     pub(crate) chunk_starts: Vec<u16>,
-    /// The hash of each item's ordering key, 0 for none.
-    pub(crate) keys: Option<Box<[u64]>>,
+    pub(crate) terms: Terms,
     pub(crate) idempotency: Option<Idempotency>,
 }
 
@@ -56,6 +56,7 @@ pub(crate) enum Steered {
     NotStopped {
         state: State,
     },
+    Ended,
     /// The batch's records are missing or damaged. Nothing is stored.
     Unreadable {
         reason: String,
@@ -72,6 +73,7 @@ pub(crate) enum Steered {
 #[derive(Debug)]
 pub(crate) struct Finished {
     pub(crate) slice: SliceId,
+    pub(crate) batch: BatchId,
     pub(crate) operation: OperationIndex,
     pub(crate) verdicts: Vec<Verdict>,
     /// The journal entries of the items with a verdict.
@@ -88,6 +90,10 @@ pub(crate) enum Command {
     Submit(Box<Submission>, Sender<Submitted>),
     Stop(BatchId, Sender<Steered>),
     Resume(Arc<Live>, Sender<Steered>),
+    FailUndecodable(BatchId, Sender<Steered>),
+    /// With the reason.
+    Pause(OperationIndex, String, Sender<Steered>),
+    Unpause(OperationIndex, Sender<Steered>),
     Finished(Box<Finished>),
     /// The lease is on its own channel home: this one keeps what nobody takes, and the lease keeps the
     /// store open.

@@ -3,7 +3,7 @@
 use super::command::Command;
 use super::handler::Handler;
 use super::recovery::{self, Found};
-use super::shared::{Counters, Engagement, Registered, Role, Shared, Threads};
+use super::shared::{Engagement, Registered, Role, Shared, Threads};
 use super::tables::Tables;
 use super::watchdog;
 use super::worker::Worker;
@@ -19,7 +19,7 @@ use crossbeam_channel::{Receiver, bounded, unbounded};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -62,7 +62,8 @@ impl Engine {
         let table_names = names.filter(|name| !name.is_empty()).collect();
         let committer = Committer::new(Arc::clone(&vault), Arc::clone(&setup.store), meta);
         let found = recovery::find_unfinished(&committer).map_err(damaged)?;
-        let operations = table_of_operations(setup.operations, &found);
+        let paused = recovery::find_paused(&committer).map_err(damaged)?;
+        let operations = table_of_operations(setup.operations, &found, paused);
         let specs = operations.iter().map(spec).collect();
         let workers = u32::try_from(setup.workers).unwrap_or(u32::MAX);
         let unfinished = setup.limits.unfinished_batches;
@@ -185,34 +186,47 @@ fn read_meta(setup: &Setup) -> Result<Meta, OpenError> {
     Ok(meta)
 }
 
-/// The registered operations, and those that only stored batches name.
+/// The registered operations, and those that only the store names.
 fn table_of_operations(
     operations: Vec<(String, Arc<dyn Handler>)>,
     found: &[Found],
+    paused: Vec<(String, String)>,
 ) -> Vec<Registered> {
-    let entry = |name: &str, handler| Registered {
-        name: Arc::from(name),
-        handler,
-        paused: OnceLock::new(),
-        counters: Counters::default(),
-    };
     let mut table: Vec<Registered> = operations
         .into_iter()
-        .map(|(name, handler)| entry(&name, Some(handler)))
+        .map(|(name, handler)| Registered::new(&name, Some(handler)))
         .collect();
+    let mut place = |name: &str| {
+        let place = table.iter().position(|known| *known.name == *name);
+        place.unwrap_or_else(|| {
+            table.push(Registered::new(name, None));
+            table.len() - 1
+        })
+    };
     for found in found {
-        if !table.iter().any(|known| *known.name == *found.operation()) {
-            table.push(entry(found.operation(), None));
-        }
+        place(found.operation());
+    }
+    let paused: Vec<_> = paused
+        .into_iter()
+        .map(|(name, reason)| (place(&name), reason))
+        .collect();
+    for (place, reason) in paused {
+        table[place].close_gate();
+        table[place].show_paused(reason);
     }
     table
 }
 
 fn spec(registered: &Registered) -> OperationSpec {
+    let paused = registered.paused.load().is_some();
     match &registered.handler {
-        Some(handler) => handler.spec(),
+        Some(handler) => OperationSpec {
+            paused,
+            ..handler.spec()
+        },
         None => OperationSpec {
             registered: false,
+            paused,
             exactly_once: false,
             retry: RetryPolicy::none(),
             concurrency: None,

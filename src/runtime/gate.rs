@@ -7,18 +7,27 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[derive(Debug)]
 pub(crate) struct Gate {
     stopped: AtomicBool,
+    /// The operation's: set while it is paused by request.
+    paused: Arc<AtomicBool>,
     /// The whole queue's: set for good when it closes or fails.
     queue_closed: Arc<AtomicBool>,
 }
 
 impl Gate {
-    pub(crate) fn new(queue_closed: Arc<AtomicBool>) -> Self {
+    pub(crate) fn new(paused: Arc<AtomicBool>, queue_closed: Arc<AtomicBool>) -> Self {
         Self {
             stopped: AtomicBool::new(false),
+            paused,
             queue_closed,
         }
     }
 
+    /// Whether an item may start now.
+    pub(crate) fn lets_pass(&self) -> bool {
+        !self.is_closed() && !self.paused.load(Ordering::SeqCst)
+    }
+
+    /// Whether nothing more of the batch is wanted. A pause lets what runs run on.
     pub(crate) fn is_closed(&self) -> bool {
         self.stopped.load(Ordering::SeqCst) || self.queue_closed.load(Ordering::SeqCst)
     }

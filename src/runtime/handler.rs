@@ -43,6 +43,7 @@ impl<O: Operation> Handler for Typed<O> {
     fn spec(&self) -> OperationSpec {
         OperationSpec {
             registered: true,
+            paused: false,
             exactly_once: O::Guarantee::EXACTLY_ONCE,
             retry: self.0.retry(),
             concurrency: self.0.concurrency().map(u32::from),

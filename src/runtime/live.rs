@@ -5,7 +5,7 @@ use crate::kernel::{BatchId, BatchView, OperationIndex, Phase, State, Timestamp}
 use crate::waiting;
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
@@ -66,8 +66,11 @@ pub(crate) struct Live {
     pub(crate) total: u32,
     /// The number of the first item of each chunk.
     pub(crate) chunk_starts: Box<[u16]>,
-    /// It was submitted since the queue was opened, so to the operation as it is.
-    pub(crate) is_new: bool,
+    pub(crate) label: Option<Arc<str>>,
+    pub(crate) priority: i8,
+    pub(crate) not_before: Option<Timestamp>,
+    /// An item that cannot be decoded fails, and does not hold up its operation.
+    fails_undecodable: AtomicBool,
     pub(crate) gate: Arc<Gate>,
     progress: ArcSwap<Progress>,
     waiting: Mutex<()>,
@@ -84,11 +87,14 @@ pub(crate) struct Facts {
     pub(crate) created_at: Timestamp,
     pub(crate) total: u32,
     pub(crate) chunk_starts: Vec<u16>,
-    pub(crate) is_new: bool,
+    pub(crate) label: Option<String>,
+    pub(crate) priority: i8,
+    pub(crate) not_before: Option<Timestamp>,
+    pub(crate) fails_undecodable: bool,
 }
 
 impl Live {
-    pub(crate) fn new(facts: Facts, progress: Progress, queue_closed: Arc<AtomicBool>) -> Self {
+    pub(crate) fn new(facts: Facts, progress: Progress, gate: Gate) -> Self {
         Self {
             id: facts.id,
             operation: facts.operation,
@@ -97,12 +103,23 @@ impl Live {
             created_at: facts.created_at,
             total: facts.total,
             chunk_starts: facts.chunk_starts.into_boxed_slice(),
-            is_new: facts.is_new,
-            gate: Arc::new(Gate::new(queue_closed)),
+            label: facts.label.map(Arc::from),
+            priority: facts.priority,
+            not_before: facts.not_before,
+            fails_undecodable: AtomicBool::new(facts.fails_undecodable),
+            gate: Arc::new(gate),
             progress: ArcSwap::from_pointee(progress),
             waiting: Mutex::new(()),
             changed: Condvar::new(),
         }
+    }
+
+    pub(crate) fn fails_undecodable(&self) -> bool {
+        self.fails_undecodable.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn fail_undecodable(&self) {
+        self.fails_undecodable.store(true, Ordering::Release);
     }
 
     pub(crate) fn progress(&self) -> arc_swap::Guard<Arc<Progress>> {

@@ -3,11 +3,12 @@
 use super::live::{Facts, Live, Progress};
 use super::shared::Shared;
 use super::writer::Active;
-use crate::kernel::{BatchId, BatchState, OperationIndex, Phase, Recovered, Timestamp};
+use crate::kernel::{BatchId, BatchState, OperationIndex, Phase, Recovered, Terms, Timestamp};
 use crate::store::journal::{Entry, Segment};
-use crate::store::record::{Header, Summary, Unfinished};
+use crate::store::record::{Header, PausedOperation, Summary, Unfinished};
 use crate::store::vault::{Committer, View};
 use crate::store::{Scan, StoreError, Value, codec, keys};
+use serde::de::DeserializeOwned;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -111,6 +112,9 @@ pub(crate) fn load_unfinished(
                 "batch {id} is both ended and unfinished"
             )));
         }
+        if batch.state.fails_undecodable {
+            live.fail_undecodable();
+        }
         live.publish(Progress {
             state: batch.state.phase.state(),
             stop_requested: batch.state.phase == Phase::Stopping,
@@ -175,13 +179,19 @@ pub(crate) fn load_batch(
             }
         }
     }
-    let keys = load_keys(source, id)?;
+    let header = read_header(source, id)?
+        .ok_or_else(|| StoreError(format!("the header of batch {id} is missing")))?;
+    let terms = Terms {
+        priority: header.priority,
+        not_before: header.not_before,
+        keys: load_keys(source, id, &header)?,
+    };
     Ok(Batch {
         batch: Recovered {
             batch: id,
             operation,
             position,
-            keys,
+            terms,
             state,
         },
         next_segment: next_segment.unwrap_or(0),
@@ -189,28 +199,54 @@ pub(crate) fn load_batch(
     })
 }
 
-fn load_keys(source: &impl Source, batch: BatchId) -> Result<Option<Box<[u64]>>, StoreError> {
-    let Some(Header {
-        key_parts, total, ..
-    }) = read_header(source, batch)?
-    else {
-        return Ok(None);
-    };
-    let mut hashes: Vec<u64> = Vec::new();
-    for part in 0..key_parts {
-        let key = keys::key_hashes(batch, part);
+/// The hashes of a batch's ordering keys, if it has any.
+pub(crate) fn load_keys(
+    source: &impl Source,
+    batch: BatchId,
+    header: &Header,
+) -> Result<Option<Box<[u64]>>, StoreError> {
+    let parts = (0..header.key_parts).map(|part| keys::key_hashes(batch, part));
+    let hashes = load_parts(source, parts, header)?;
+    Ok((header.key_parts > 0).then_some(hashes))
+}
+
+/// A list with an entry for each item of a batch, from the values under `parts`; empty without any.
+fn load_parts<T: DeserializeOwned>(
+    source: &impl Source,
+    parts: impl Iterator<Item = Vec<u8>>,
+    header: &Header,
+) -> Result<Box<[T]>, StoreError> {
+    let mut list: Vec<T> = Vec::new();
+    let mut name = None;
+    for key in parts {
         let value = source
             .value(&key)?
             .ok_or_else(|| StoreError(format!("the {} are missing", keys::name(&key))))?;
-        hashes.extend(codec::decode::<Vec<u64>>(&key, &value)?);
+        list.extend(codec::decode::<Vec<T>>(&key, &value)?);
+        name = Some(keys::name(&key));
     }
-    if key_parts > 0 && hashes.len() != total as usize {
-        let found = hashes.len();
-        return Err(StoreError(format!(
-            "batch {batch} has {found} ordering keys for {total} items"
-        )));
+    match name {
+        Some(name) if list.len() != header.total as usize => {
+            let (found, total) = (list.len(), header.total);
+            Err(StoreError(format!(
+                "{name}: {found} entries for {total} items"
+            )))
+        }
+        _ => Ok(list.into_boxed_slice()),
     }
-    Ok((key_parts > 0).then(|| hashes.into_boxed_slice()))
+}
+
+/// The operations that are paused by request, and why.
+pub(crate) fn find_paused(source: &impl Source) -> Result<Vec<(String, String)>, StoreError> {
+    let mut found = Vec::new();
+    for row in source.rows(&keys::all_paused())? {
+        let (key, value) = row?;
+        let name = keys::paused_name(&key)
+            .ok_or_else(|| StoreError("a malformed key of a paused operation".to_owned()))?;
+        let PausedOperation { reason, .. } = codec::decode(&key, &value)?;
+        found.push((name.to_owned(), reason));
+    }
+    Ok(found)
 }
 
 /// A batch for a handle, as it ended. Unfinished ones are in the registry as soon as anybody knows of them.
@@ -262,6 +298,11 @@ fn facts(id: BatchId, header: Header, shared: &Shared) -> Facts {
         created_at: header.created_at,
         total: header.total,
         chunk_starts: header.chunk_starts,
-        is_new: id >= shared.first_new_batch,
+        label: header.label,
+        priority: header.priority,
+        not_before: header.not_before,
+        // Submitted since the queue was opened, to the operation as it is: no deploy can be to blame, and
+        // no later one would mend it.
+        fails_undecodable: id >= shared.first_new_batch && header.origin.is_none(),
     }
 }

@@ -7,7 +7,9 @@ use super::writer::Writer;
 use crate::kernel::{BatchId, Event, Fate, OperationIndex, Timestamp};
 use crate::limits;
 use crate::store::journal::{self, Block, SegmentBuilder};
-use crate::store::record::{Header, KEY_HASHES_PER_PART, Summary, Unfinished, UsedKey};
+use crate::store::record::{
+    Header, KEY_HASHES_PER_PART, PausedOperation, Summary, Unfinished, UsedKey,
+};
 use crate::store::vault::Group;
 use crate::store::{StoreError, Value, codec, keys};
 use crossbeam_channel::Sender;
@@ -63,15 +65,19 @@ impl Writer {
         counts.submitted += 1;
         let operation_name = Arc::clone(&registered.name);
         let rows = &mut self.round.rows;
-        let hashes = submission.keys.as_deref().unwrap_or_default();
+        let hashes = submission.terms.keys.as_deref().unwrap_or_default();
         let parts = hashes.chunks(KEY_HASHES_PER_PART);
         let header = Header {
             operation: operation_name.to_string(),
             owner: submission.owner,
+            label: submission.label,
             created_at: now,
+            priority: submission.terms.priority,
+            not_before: submission.terms.not_before,
             total: submission.total,
             chunk_starts: submission.chunk_starts,
             key_parts: u32::try_from(parts.len()).unwrap_or(u32::MAX),
+            origin: None,
         };
         let key = keys::header(batch);
         let value = codec::encode(&key, &header)?;
@@ -109,9 +115,40 @@ impl Writer {
             created_at: now,
             total: header.total,
             chunk_starts: header.chunk_starts,
-            is_new: true,
+            label: header.label,
+            priority: header.priority,
+            not_before: header.not_before,
+            fails_undecodable: true,
         };
         Ok(self.shared.live_of(facts, Progress::queued()))
+    }
+
+    /// Gives an unfinished batch another place in the order.
+    pub(super) fn move_to(&mut self, batch: BatchId, position: u64) -> Result<(), StoreError> {
+        let key = keys::unfinished(batch);
+        let value = codec::encode(&key, &Unfinished { position })?;
+        self.round.rows.put(key, value);
+        Ok(())
+    }
+
+    pub(super) fn write_pause(
+        &mut self,
+        operation: OperationIndex,
+        reason: &str,
+    ) -> Result<(), StoreError> {
+        let key = keys::paused(&self.shared.operation(operation).name);
+        let record = PausedOperation {
+            reason: reason.to_owned(),
+            at: self.shared.timeline.now(),
+        };
+        let value = codec::encode(&key, &record)?;
+        self.round.rows.put(key, value);
+        Ok(())
+    }
+
+    pub(super) fn remove_pause(&mut self, operation: OperationIndex) {
+        let key = keys::paused(&self.shared.operation(operation).name);
+        self.round.rows.remove(key);
     }
 
     pub(super) fn record(
@@ -177,10 +214,7 @@ impl Writer {
                 }
             }
             if self.round.rejoined.contains(&batch) && !view.phase.state().has_ended() {
-                let position = view.position;
-                let key = keys::unfinished(batch);
-                let value = codec::encode(&key, &Unfinished { position })?;
-                self.round.rows.put(key, value);
+                self.move_to(batch, view.position)?;
                 self.round.rows.remove(keys::summary(batch));
             }
             for (key, value) in rows {

@@ -1,6 +1,7 @@
 //! What the threads of a queue and its handles share.
 
-use super::command::Command;
+use super::command::{Command, Steered};
+use super::gate::Gate;
 use super::handler::Handler;
 use super::live::{Live, Registry};
 use crate::clock::Timeline;
@@ -10,6 +11,7 @@ use crate::limits::Limits;
 use crate::status::Blocked;
 use crate::store::vault::Vault;
 use crate::waiting;
+use arc_swap::ArcSwapOption;
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,9 +23,54 @@ pub(crate) struct Registered {
     pub(crate) name: Arc<str>,
     /// Absent when the application did not register it.
     pub(crate) handler: Option<Arc<dyn Handler>>,
-    /// Why nothing of it starts until the next open.
-    pub(crate) paused: OnceLock<String>,
+    /// Why it was paused by request, while it is.
+    pub(crate) paused: ArcSwapOption<String>,
+    /// Closes the gates of its batches while it is paused.
+    pub(crate) gate: Arc<AtomicBool>,
+    /// Which item could not be decoded and why, while that holds the operation.
+    pub(crate) undecodable: ArcSwapOption<String>,
     pub(crate) counters: Counters,
+}
+
+impl Registered {
+    pub(crate) fn new(name: &str, handler: Option<Arc<dyn Handler>>) -> Self {
+        Self {
+            name: Arc::from(name),
+            handler,
+            paused: ArcSwapOption::empty(),
+            gate: Arc::new(AtomicBool::new(false)),
+            undecodable: ArcSwapOption::empty(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Lets nothing of it start: at once, and before anybody is told.
+    pub(crate) fn close_gate(&self) {
+        self.gate.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn show_paused(&self, reason: String) {
+        self.paused.store(Some(Arc::new(reason)));
+    }
+
+    pub(crate) fn unpause(&self) {
+        self.paused.store(None);
+        self.gate.store(false, Ordering::SeqCst);
+    }
+
+    /// Why nothing of it can start, if so.
+    pub(crate) fn blocked(&self) -> Option<Blocked> {
+        if self.handler.is_none() {
+            return Some(Blocked::Unregistered);
+        }
+        let text = |reason: Arc<String>| (*reason).clone();
+        if let Some(reason) = self.undecodable.load_full() {
+            let reason = text(reason);
+            return Some(Blocked::Undecodable { reason });
+        }
+        let reason = self.paused.load_full().map(text)?;
+        Some(Blocked::Paused { reason })
+    }
 }
 
 /// Totals since the queue was opened.
@@ -178,6 +225,28 @@ impl Shared {
         }
     }
 
+    /// Asks the writer to steer a batch or an operation. What it answers is about that one.
+    pub(crate) fn steer(
+        self: &Arc<Self>,
+        command: impl FnOnce(Sender<Steered>) -> Command,
+    ) -> Result<Steered, BatchError> {
+        self.check()?;
+        if is_engaged(self, Role::Reader) {
+            return Err(BatchError::WouldDeadlock);
+        }
+        match self.ask(command) {
+            Ok(Steered::Unreadable { reason }) => Err(BatchError::Unreadable { reason }),
+            Ok(Steered::Full { limit }) => Err(BatchError::Full { limit }),
+            Ok(Steered::Closing) => Err(BatchError::Closed),
+            Ok(Steered::Failed) | Err(Unanswered::NotBegun) => Err(self.gone()),
+            Err(Unanswered::Unknown) => Err(match self.gone() {
+                BatchError::Failed { reason } => BatchError::Unknown { reason },
+                closed => closed,
+            }),
+            Ok(answer) => Ok(answer),
+        }
+    }
+
     /// Refuses when the queue has failed or is closed.
     pub(crate) fn check(&self) -> Result<(), BatchError> {
         if self.is_closed() {
@@ -202,21 +271,17 @@ impl Shared {
 
     /// Why nothing of the batch can start, if so.
     pub(crate) fn blocked(&self, live: &Live) -> Option<Blocked> {
-        let Some(operation) = live.operation.map(|index| self.operation(index)) else {
-            return Some(Blocked::Unregistered);
-        };
-        if operation.handler.is_none() {
-            return Some(Blocked::Unregistered);
+        match live.operation {
+            Some(index) => self.operation(index).blocked(),
+            None => Some(Blocked::Unregistered),
         }
-        let reason = operation.paused.get()?.clone();
-        Some(Blocked::Paused { reason })
     }
 
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
     }
 
-    /// Ends what waits on the batches of a paused operation.
+    /// Makes everybody look again who waits for a batch of the operation.
     pub(crate) fn wake_operation(&self, operation: OperationIndex) {
         let lives = self.registry.all();
         for live in &lives {
@@ -264,7 +329,10 @@ impl Shared {
         facts: super::live::Facts,
         progress: super::live::Progress,
     ) -> Live {
-        Live::new(facts, progress, Arc::clone(&self.closed))
+        let paused = facts.operation.map(|index| &self.operation(index).gate);
+        let paused = paused.map(Arc::clone).unwrap_or_default();
+        let gate = Gate::new(paused, Arc::clone(&self.closed));
+        Live::new(facts, progress, gate)
     }
 }
 

@@ -123,6 +123,7 @@ impl Worker {
         let since = Instant::now();
         let mut finished = Finished {
             slice: job.slice.id,
+            batch: job.slice.batch,
             operation: job.slice.operation,
             verdicts: Vec::with_capacity(job.slice.items.len()),
             block: Block::default(),
@@ -146,7 +147,7 @@ impl Worker {
             let written = workspace.tables.as_ref().map_or(0, Tables::slice_bytes);
             let is_due = since.elapsed() >= limits::SLICE_TIME
                 || finished.block.bytes() + written >= BLOCK_BYTES;
-            if job.live.gate.is_closed() || (has_run && is_due) {
+            if !job.live.gate.lets_pass() || (has_run && is_due) {
                 break;
             }
             let ran;
@@ -206,8 +207,7 @@ impl Worker {
                 finished.panicked += 1;
                 (Verdict::Failed, Some(failure))
             }
-            Ran::Undecodable(reason) if job.live.is_new => {
-                // No deploy can be to blame, and no later one would mend it.
+            Ran::Undecodable(reason) if job.live.fails_undecodable() => {
                 let failure = Failure::permanent(Failure::UNREADABLE_ITEM, reason);
                 (Verdict::Failed, Some(failure))
             }

@@ -9,7 +9,8 @@ use super::round::Round;
 use super::shared::Shared;
 use super::tables::Tables;
 use crate::kernel::{
-    BatchId, BatchView, Input, Kernel, Output, Refusal, Slice, SliceId, Ticket, Timestamp,
+    BatchId, BatchView, Input, Kernel, OperationIndex, Output, Refusal, Slice, SliceId, Ticket,
+    Timestamp,
 };
 use crate::limits;
 use crate::store::StoreError;
@@ -67,6 +68,8 @@ enum Caller {
     Admitted(Sender<Submitted>, BatchId),
     Steerer(Sender<Steered>),
     Resumer(Sender<Steered>, Active),
+    /// With the reason.
+    Pauser(Sender<Steered>, OperationIndex, String),
 }
 
 impl Writer {
@@ -173,6 +176,12 @@ impl Writer {
                 self.handle(Input::StopRequested { ticket, batch })
             }
             Command::Resume(live, reply) => self.resume(live, reply),
+            Command::FailUndecodable(batch, reply) => {
+                let ticket = self.ticket(Caller::Steerer(reply));
+                self.handle(Input::FailUndecodableRequested { ticket, batch })
+            }
+            Command::Pause(operation, reason, reply) => self.pause(operation, reason, reply),
+            Command::Unpause(operation, reply) => self.unpause(operation, reply),
             Command::Finished(finished) => self.finish(*finished),
             Command::LeaseReturned => {
                 self.lease = self.outlets.lease_home.try_recv().ok();
@@ -216,13 +225,13 @@ impl Writer {
         }
         let operation = submission.operation;
         let total = submission.total;
-        let keys = submission.keys.clone();
+        let terms = submission.terms.clone();
         let ticket = self.ticket(Caller::Submitter(reply, Some(submission)));
         self.handle(Input::Submitted {
             ticket,
             operation,
             total,
-            keys,
+            terms,
         })
     }
 
@@ -246,6 +255,9 @@ impl Writer {
                 return Ok(());
             }
         };
+        if loaded.batch.state.fails_undecodable {
+            live.fail_undecodable();
+        }
         let active = Active {
             live,
             next_segment: loaded.next_segment,
@@ -256,6 +268,28 @@ impl Writer {
             ticket,
             batch: loaded.batch,
         })
+    }
+
+    fn pause(
+        &mut self,
+        operation: OperationIndex,
+        reason: String,
+        reply: Sender<Steered>,
+    ) -> Result<(), StoreError> {
+        self.write_pause(operation, &reason)?;
+        self.shared.operation(operation).close_gate();
+        let ticket = self.ticket(Caller::Pauser(reply, operation, reason));
+        self.handle(Input::PauseRequested { ticket, operation })
+    }
+
+    fn unpause(
+        &mut self,
+        operation: OperationIndex,
+        reply: Sender<Steered>,
+    ) -> Result<(), StoreError> {
+        self.remove_pause(operation);
+        let ticket = self.ticket(Caller::Steerer(reply));
+        self.handle(Input::UnpauseRequested { ticket, operation })
     }
 
     fn finish(&mut self, finished: Finished) -> Result<(), StoreError> {
@@ -270,14 +304,16 @@ impl Writer {
                 }
             }
         }
-        let registered = self.shared.operation(finished.operation);
         let counts = self.round.counts.entry(finished.operation).or_default();
         counts.panicked += finished.panicked;
         if let Some(reason) = finished.undecodable {
-            let _ = registered.paused.set(reason);
-            self.shared.wake_operation(finished.operation);
-            let operation = finished.operation;
-            self.handle(Input::Undecodable { operation })?;
+            let (operation, batch) = (finished.operation, finished.batch);
+            self.handle(Input::Undecodable { operation, batch })?;
+            if self.kernel.holds_undecodable(operation) {
+                let registered = self.shared.operation(operation);
+                registered.undecodable.store(Some(Arc::new(reason)));
+                self.shared.wake_operation(operation);
+            }
         }
         let input = Input::Finished {
             slice: finished.slice,
@@ -304,6 +340,7 @@ impl Writer {
                     position,
                 } => self.admit(ticket, batch, position)?,
                 Output::Refused { ticket, refusal } => self.refuse(ticket, refusal),
+                Output::Moved { batch, position } => self.move_to(batch, position)?,
                 Output::Record { batch, event } => self.record(batch, &event, block)?,
                 Output::Ack { ticket } => self.answer(ticket),
                 Output::Start(slice) => self.start(slice)?,
@@ -311,6 +348,19 @@ impl Writer {
                     if let Some(active) = self.active.get(&batch) {
                         active.live.gate.close();
                     }
+                }
+                Output::FailUndecodable { batch } => {
+                    if let Some(active) = self.active.get(&batch) {
+                        active.live.fail_undecodable();
+                    }
+                }
+                Output::Decodable { operation } => {
+                    self.shared.operation(operation).undecodable.store(None);
+                    self.shared.wake_operation(operation);
+                }
+                Output::Unpaused { operation } => {
+                    self.shared.operation(operation).unpause();
+                    self.shared.wake_operation(operation);
                 }
                 Output::Recall { slice } => recalled.extend(self.recall(slice)),
                 Output::Ended { batch, view } => self.end(batch, &view),
@@ -357,14 +407,19 @@ impl Writer {
             Some(Caller::Submitter(reply, _)) => {
                 let answer = match refusal {
                     Refusal::Full { limit } => Submitted::Full { limit },
-                    Refusal::NotStopped { .. } | Refusal::Closing => Submitted::Closing,
+                    Refusal::NotStopped { .. } | Refusal::Ended | Refusal::Closing => {
+                        Submitted::Closing
+                    }
                 };
                 let _ = reply.send(answer);
             }
-            Some(Caller::Steerer(reply) | Caller::Resumer(reply, _)) => {
+            Some(
+                Caller::Steerer(reply) | Caller::Resumer(reply, _) | Caller::Pauser(reply, ..),
+            ) => {
                 let answer = match refusal {
                     Refusal::Full { limit } => Steered::Full { limit },
                     Refusal::NotStopped { state } => Steered::NotStopped { state },
+                    Refusal::Ended => Steered::Ended,
                     Refusal::Closing => Steered::Closing,
                 };
                 let _ = reply.send(answer);
@@ -440,6 +495,11 @@ impl Writer {
                 active.live.gate.reopen();
                 let _ = reply.send(Steered::Done);
             }
+            Some(Caller::Pauser(reply, operation, reason)) => {
+                self.shared.operation(operation).show_paused(reason);
+                self.shared.wake_operation(operation);
+                let _ = reply.send(Steered::Done);
+            }
             Some(Caller::Submitter(..)) | None => {}
         }
     }
@@ -513,7 +573,11 @@ impl Writer {
         for command in self.commands.try_iter() {
             match command {
                 Command::Submit(_, reply) => drop(reply.send(Submitted::Failed)),
-                Command::Stop(_, reply) | Command::Resume(_, reply) => {
+                Command::Stop(_, reply)
+                | Command::Resume(_, reply)
+                | Command::FailUndecodable(_, reply)
+                | Command::Pause(_, _, reply)
+                | Command::Unpause(_, reply) => {
                     drop(reply.send(Steered::Failed));
                 }
                 _ => {}

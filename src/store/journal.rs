@@ -34,6 +34,9 @@ pub(crate) enum Entry<'a> {
     Resumed {
         at: Timestamp,
     },
+    FailUndecodableRequested {
+        at: Timestamp,
+    },
 }
 
 /// The end of one attempt.
@@ -127,6 +130,9 @@ impl SegmentBuilder {
             Event::Completed { at } => self.entry(&Entry::Completed { at: *at }),
             Event::Stopped { at } => self.entry(&Entry::Stopped { at: *at }),
             Event::Resumed { at } => self.entry(&Entry::Resumed { at: *at }),
+            Event::FailUndecodableRequested { at } => {
+                self.entry(&Entry::FailUndecodableRequested { at: *at })
+            }
             Event::ItemsEnded { at, items } => {
                 for (n, item) in items.iter().enumerate() {
                     match item.fate {
@@ -258,6 +264,7 @@ impl Entry<'_> {
             Self::Completed { at } => Event::Completed { at: *at },
             Self::Stopped { at } => Event::Stopped { at: *at },
             Self::Resumed { at } => Event::Resumed { at: *at },
+            Self::FailUndecodableRequested { at } => Event::FailUndecodableRequested { at: *at },
         })
     }
 }

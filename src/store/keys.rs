@@ -10,6 +10,9 @@
 //! | `h` id n | the hashes of its ordering keys, n-th part |
 //! | `k` hash | an idempotency key |
 //! | `m` | the meta record |
+//! | `o` id n | where its items come from, n-th part, when it runs failed items again |
+//! | `p` name | an operation that is paused by request |
+//! | `r` id id n | its items that another batch runs again, n-th part |
 //! | `t` length name key | a table row |
 //! | `u` id | its place in the order, while it is unfinished |
 //! | `y` n | fences, 24 |
@@ -66,15 +69,66 @@ pub(crate) fn key_hashes(batch: BatchId, part: u32) -> Vec<u8> {
     numbered(b'h', batch, Some(part))
 }
 
+/// The places that a batch's items had in the batch they were first submitted in.
+pub(crate) fn origin_indexes(batch: BatchId, part: u32) -> Vec<u8> {
+    numbered(b'o', batch, Some(part))
+}
+
+/// The items of `parent` that `retry` runs again.
+pub(crate) fn retried(parent: BatchId, retry: BatchId, part: u32) -> Vec<u8> {
+    let mut key = numbered(b'r', parent, None);
+    key.extend(retry.0.to_be_bytes());
+    key.extend(part.to_be_bytes());
+    key
+}
+
+/// All items of `parent` that other batches run again.
+pub(crate) fn all_retried(parent: BatchId) -> Range<Vec<u8>> {
+    under(numbered(b'r', parent, None))
+}
+
+/// The batch that runs items again, in a key of [`retried`].
+pub(crate) fn retry_of(key: &[u8]) -> Option<BatchId> {
+    let digits = key.get(9..17)?;
+    Some(BatchId(u64::from_be_bytes(digits.try_into().ok()?)))
+}
+
+/// Everything that is stored of a batch.
+pub(crate) fn of_batch(batch: BatchId) -> impl Iterator<Item = Range<Vec<u8>>> {
+    let items = under(numbered(b'I', BatchId(!batch.0), None));
+    let others = [b'S', b'b', b'h', b'o', b'r', b'u', b'z'];
+    let others = others.map(|prefix| under(numbered(prefix, batch, None)));
+    std::iter::once(items).chain(others)
+}
+
+pub(crate) fn paused(operation: &str) -> Vec<u8> {
+    let mut key = vec![b'p'];
+    key.extend(operation.as_bytes());
+    key
+}
+
+pub(crate) fn all_paused() -> Range<Vec<u8>> {
+    under(vec![b'p'])
+}
+
+/// The operation in a key of [`paused`].
+pub(crate) fn paused_name(key: &[u8]) -> Option<&str> {
+    std::str::from_utf8(key.strip_prefix(b"p")?).ok()
+}
+
 pub(crate) fn segment(batch: BatchId, number: u32) -> Vec<u8> {
     numbered(b'z', batch, Some(number))
 }
 
 /// All journal segments of a batch.
 pub(crate) fn segments(batch: BatchId) -> Range<Vec<u8>> {
-    let start = numbered(b'z', batch, None);
-    let end = successor(&start);
-    start..end
+    under(numbered(b'z', batch, None))
+}
+
+/// All keys that start with `prefix`, which is not empty.
+fn under(prefix: Vec<u8>) -> Range<Vec<u8>> {
+    let end = successor(&prefix);
+    prefix..end
 }
 
 /// The number in a segment's key.
@@ -92,7 +146,7 @@ pub(crate) fn unfinished(batch: BatchId) -> Vec<u8> {
 }
 
 pub(crate) fn all_unfinished() -> Range<Vec<u8>> {
-    vec![b'u']..vec![b'u' + 1]
+    under(vec![b'u'])
 }
 
 /// The batch in the key of a header or an unfinished marker.
@@ -147,6 +201,9 @@ pub(crate) fn name(key: &[u8]) -> String {
             let batch = batch_of(key).map_or(0, |BatchId(id)| !id);
             format!("items of batch {batch}")
         }
+        Some(b'o') => format!("origin of batch {}", batch()),
+        Some(b'r') => format!("retried items of batch {}", batch()),
+        Some(b'p') => "paused operation".to_owned(),
         Some(b'h') => format!("ordering keys of batch {}", batch()),
         Some(b'z') => format!("journal of batch {}", batch()),
         Some(b'S') => format!("summary of batch {}", batch()),

@@ -139,6 +139,8 @@ pub(crate) fn decode_any(bytes: &[u8]) {
         let _ = decode::<record::Summary>(&segment_key, value);
         let _ = decode::<record::Unfinished>(&segment_key, value);
         let _ = decode::<record::UsedKey>(&segment_key, value);
+        let _ = decode::<record::PausedOperation>(&segment_key, value);
+        let _ = decode::<Vec<u16>>(&segment_key, value);
         let _ = decode::<Vec<u64>>(&segment_key, value);
         if let Ok(segment) = journal::Segment::open(batch, &segment_key, value) {
             segment.for_each(drop);

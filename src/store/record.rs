@@ -35,12 +35,35 @@ pub(crate) struct Space {
 pub(crate) struct Header {
     pub(crate) operation: String,
     pub(crate) owner: Option<String>,
+    pub(crate) label: Option<String>,
     pub(crate) created_at: Timestamp,
+    pub(crate) priority: i8,
+    pub(crate) not_before: Option<Timestamp>,
     pub(crate) total: u32,
     /// The number of the first item of each chunk.
     pub(crate) chunk_starts: Vec<u16>,
     /// Parts of the list of ordering keys; none when no item has one.
     pub(crate) key_parts: u32,
+    /// Of a batch that runs failed items again.
+    pub(crate) origin: Option<Origin>,
+}
+
+/// Where the items of a batch come from that runs failed items again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Origin {
+    /// The batch whose items failed.
+    pub(crate) parent: BatchId,
+    /// The batch in which the items were first submitted, which their idempotency keys name.
+    pub(crate) root: BatchId,
+    /// Parts of the list of the items' places in `root`.
+    pub(crate) index_parts: u32,
+}
+
+/// There while an operation is paused by request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PausedOperation {
+    pub(crate) reason: String,
+    pub(crate) at: Timestamp,
 }
 
 /// How an ended batch ended. There while it is ended; what the journal adds up to.
@@ -71,3 +94,6 @@ pub(crate) struct UsedKey {
 
 /// Hashes of ordering keys in one stored value.
 pub(crate) const KEY_HASHES_PER_PART: usize = 6_000;
+
+/// Places of items in one stored value.
+pub(crate) const INDEXES_PER_PART: usize = 20_000;

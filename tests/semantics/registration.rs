@@ -125,12 +125,12 @@ fn an_item_that_no_longer_decodes_pauses_its_operation_and_no_other() -> Tested 
     let batch = queue.batch(id)?;
     // Told at once or when the first item is met.
     let told = batch.wait();
-    let Err(WaitError::Paused { operation, reason }) = told else {
+    let Err(WaitError::Undecodable { operation, reason }) = told else {
         return Err(format!("{told:?}").into());
     };
     assert_eq!(operation, "call");
     assert!(reason.contains("item 0"), "{reason}");
-    let blocked = Some(Blocked::Paused {
+    let blocked = Some(Blocked::Undecodable {
         reason: reason.clone(),
     });
     assert_eq!(batch.status()?.blocked, blocked);
@@ -138,7 +138,7 @@ fn an_item_that_no_longer_decodes_pauses_its_operation_and_no_other() -> Tested 
     assert_eq!(batch.status()?.processed(), 0);
     let stats = queue.stats()?;
     let call = stats.operations.iter().find(|o| o.name == "call");
-    assert_eq!(call.and_then(|o| o.paused.clone()), Some(reason));
+    assert_eq!(call.and_then(|o| o.blocked.clone()), blocked);
     assert!(queue.submit::<Mail>([1])?.wait().is_ok());
     bystander.assert_unchanged(&queue);
     queue.shutdown(AMPLE)?;
@@ -175,12 +175,12 @@ fn what_ran_before_the_undecodable_item_counts_and_the_rest_waits() -> Tested {
     door.open();
     let queue = queue_on(&clock).register(PostSmall).open_in_memory(&disk)?;
     let batch = queue.batch(id)?;
-    assert!(matches!(batch.wait(), Err(WaitError::Paused { .. })));
+    assert!(matches!(batch.wait(), Err(WaitError::Undecodable { .. })));
     crate::harness::eventually(|| batch.status().is_ok_and(|status| status.succeeded == 2));
     assert_eq!(sum(&queue, "all")?, 3);
     // Another batch of it is accepted, and waits with it.
     let next = queue.submit::<PostSmall>([5])?;
-    assert!(matches!(next.wait(), Err(WaitError::Paused { .. })));
+    assert!(matches!(next.wait(), Err(WaitError::Undecodable { .. })));
     assert_eq!(next.stop()?.state, State::Stopped);
     next.resume()?;
     queue.shutdown(AMPLE)?;

@@ -4,7 +4,7 @@ use super::checker::{Checker, Request, Stage};
 use super::disk::{Disk, Stored};
 use crate::kernel::{
     BatchId, Event, Input, Kernel, OperationIndex, OperationSpec, Output, RetryPolicy, SliceId,
-    Ticket, Timestamp, Verdict,
+    Terms, Ticket, Timestamp, Verdict,
 };
 use proptest::prelude::*;
 use std::time::Duration;
@@ -67,6 +67,7 @@ fn operation() -> impl Strategy<Value = OperationSpec> {
     (prop::bool::weighted(0.9), any::<bool>(), retry, concurrency).prop_map(
         |(registered, exactly_once, (attempts, wait_ms), concurrency)| OperationSpec {
             registered,
+            paused: false,
             exactly_once,
             retry: RetryPolicy::exponential(attempts, Duration::from_millis(wait_ms))
                 .longest_wait(Duration::from_millis(8_000)),
@@ -143,9 +144,9 @@ impl World {
             Input::Submitted {
                 operation,
                 total,
-                keys,
+                terms,
                 ..
-            } => Some((*operation, *total, keys.clone())),
+            } => Some((*operation, *total, terms.clone())),
             _ => None,
         };
         let committed = matches!(input, Input::Committed);
@@ -159,14 +160,14 @@ impl World {
                 Output::Admitted {
                     batch, position, ..
                 },
-                Some((operation, total, keys)),
+                Some((operation, total, terms)),
             ) = (output, &submitted)
             {
                 let stored = Stored {
                     operation: *operation,
                     position: *position,
                     total: *total,
-                    keys: keys.clone(),
+                    terms: terms.clone(),
                     events: Vec::new(),
                 };
                 self.disk.admit(*batch, stored);
@@ -234,7 +235,8 @@ impl World {
             }
             Step::Pause { operation } => {
                 let operation = OperationIndex(operation % self.item_us.len());
-                self.feed(Input::Undecodable { operation });
+                let batch = BatchId(0);
+                self.feed(Input::Undecodable { operation, batch });
             }
             Step::Close => self.feed(Input::Closing),
             Step::Crash => self.crash(),
@@ -262,7 +264,10 @@ impl World {
             ticket,
             operation: OperationIndex(operation),
             total,
-            keys: keys.map(Vec::into_boxed_slice),
+            terms: Terms {
+                keys: keys.map(Vec::into_boxed_slice),
+                ..Terms::default()
+            },
         });
     }
 

@@ -143,7 +143,7 @@ impl Checker {
             Input::Committed => self.make_durable(),
             Input::CommitFailed => self.failed = true,
             Input::Closing => self.closing = true,
-            Input::Undecodable { operation } => {
+            Input::Undecodable { operation, .. } => {
                 self.paused.insert(operation.0);
             }
             Input::Finished {
@@ -252,7 +252,11 @@ impl Checker {
                 assert_eq!((view.succeeded, view.failed), durable.recount());
                 assert!(std::mem::take(&mut self.book(*batch).present));
             }
-            Output::Defect { .. } => unreachable!("{output:?}"),
+            Output::Moved { .. }
+            | Output::FailUndecodable { .. }
+            | Output::Decodable { .. }
+            | Output::Unpaused { .. }
+            | Output::Defect { .. } => unreachable!("{output:?}"),
         }
     }
 

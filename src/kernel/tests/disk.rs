@@ -1,6 +1,6 @@
 //! A store for tests: what was recorded, durable up to the last commit.
 
-use crate::kernel::{BatchId, BatchState, Event, OperationIndex, Recovered};
+use crate::kernel::{BatchId, BatchState, Event, OperationIndex, Recovered, Terms};
 use std::collections::BTreeMap;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -8,7 +8,7 @@ pub(super) struct Stored {
     pub(super) operation: OperationIndex,
     pub(super) position: u64,
     pub(super) total: u32,
-    pub(super) keys: Option<Box<[u64]>>,
+    pub(super) terms: Terms,
     pub(super) events: Vec<Event>,
 }
 
@@ -76,7 +76,7 @@ impl Disk {
             batch,
             operation: stored.operation,
             position: stored.position,
-            keys: stored.keys.clone(),
+            terms: stored.terms.clone(),
             state: stored.state(),
         }
     }

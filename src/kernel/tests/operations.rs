@@ -13,7 +13,10 @@ fn an_item_that_cannot_be_decoded_pauses_only_its_operation() {
             rig.submit(OP, 40)
         };
         rig.commit();
-        let out = rig.feed(Input::Undecodable { operation: OP });
+        let out = rig.feed(Input::Undecodable {
+            operation: OP,
+            batch,
+        });
         let slices = rig.slices_of(batch);
         assert_eq!(
             recalls(&out),
@@ -41,7 +44,10 @@ fn a_batch_of_a_paused_operation_can_be_stopped() {
     let mut rig = Rig::new(&[at_least_once()], 1);
     let batch = rig.submit(OP, 40);
     rig.commit();
-    rig.feed(Input::Undecodable { operation: OP });
+    rig.feed(Input::Undecodable {
+        operation: OP,
+        batch,
+    });
     let slice = rig.out()[0].id;
     rig.give_back(slice);
     rig.stop(batch);

@@ -2,8 +2,8 @@
 
 use super::rig::{OP, Rig, at_least_once, ended, exactly_once, records, retrying, starts};
 use crate::kernel::{
-    BatchId, BatchState, Event, Fate, Input, ItemEvent, Kernel, Phase, Recovered, State, Timestamp,
-    Verdict,
+    BatchId, BatchState, Event, Fate, Input, ItemEvent, Kernel, Phase, Recovered, State, Terms,
+    Timestamp, Verdict,
 };
 
 fn pending_count(rig: &Rig, batch: BatchId) -> u32 {
@@ -152,7 +152,7 @@ fn a_stopping_batch_with_all_outcomes_is_completed_on_recovery() {
         batch,
         operation: OP,
         position: 1,
-        keys: None,
+        terms: Terms::default(),
         state,
     };
     let out = kernel.recover(vec![recovered], at);

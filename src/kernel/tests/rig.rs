@@ -3,7 +3,7 @@
 use super::disk::{Disk, Stored};
 use crate::kernel::{
     BatchId, BatchView, Event, Input, Kernel, OperationIndex, OperationSpec, Output, RetryPolicy,
-    Slice, SliceId, Ticket, Timestamp, Verdict,
+    Slice, SliceId, Terms, Ticket, Timestamp, Verdict,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,6 +20,7 @@ const BYSTANDER_WAIT: Duration = Duration::from_secs(1_000_000);
 pub(super) fn at_least_once() -> OperationSpec {
     OperationSpec {
         registered: true,
+        paused: false,
         exactly_once: false,
         retry: RetryPolicy::none(),
         concurrency: None,
@@ -115,9 +116,9 @@ impl Rig {
             Input::Submitted {
                 operation,
                 total,
-                keys,
+                terms,
                 ..
-            } => Some((*operation, *total, keys.clone())),
+            } => Some((*operation, *total, terms.clone())),
             _ => None,
         };
         if matches!(input, Input::Committed) {
@@ -129,14 +130,14 @@ impl Rig {
                 Output::Admitted {
                     batch, position, ..
                 },
-                Some((operation, total, keys)),
+                Some((operation, total, terms)),
             ) = (output, submitted.clone())
             {
                 let stored = Stored {
                     operation,
                     position: *position,
                     total,
-                    keys,
+                    terms,
                     events: Vec::new(),
                 };
                 self.disk.admit(*batch, stored);
@@ -157,6 +158,7 @@ impl Rig {
                         self.disk.move_to(*batch, position);
                     }
                 }
+                Output::Moved { batch, position } => self.disk.move_to(*batch, *position),
                 Output::Start(slice) => {
                     self.slices.insert(slice.id, (slice.clone(), 0));
                 }
@@ -194,13 +196,37 @@ impl Rig {
         total: u32,
         keys: Option<&[u64]>,
     ) -> Vec<Output> {
+        let keys = keys.map(Box::from);
+        let terms = Terms {
+            keys,
+            ..Terms::default()
+        };
+        self.ask_submit_on(operation, total, terms)
+    }
+
+    pub(super) fn ask_submit_on(
+        &mut self,
+        operation: OperationIndex,
+        total: u32,
+        terms: Terms,
+    ) -> Vec<Output> {
         let ticket = self.ticket();
         self.feed(Input::Submitted {
             ticket,
             operation,
             total,
-            keys: keys.map(Box::from),
+            terms,
         })
+    }
+
+    pub(super) fn submit_on(
+        &mut self,
+        operation: OperationIndex,
+        total: u32,
+        terms: Terms,
+    ) -> BatchId {
+        let out = self.ask_submit_on(operation, total, terms);
+        admitted(&out)
     }
 
     pub(super) fn submit(&mut self, operation: OperationIndex, total: u32) -> BatchId {
