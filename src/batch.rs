@@ -4,7 +4,8 @@ use crate::error::{BatchError, WaitError};
 use crate::kernel::BatchId;
 use crate::operation::Operation;
 use crate::outcome::{self, Outcomes};
-use crate::runtime::{Command, Live, Role, Shared, Steered, is_engaged};
+use crate::retry_failed;
+use crate::runtime::{Command, Deletion, Live, Role, Shared, Steered, is_engaged};
 use crate::status::{Blocked, Report, Status};
 use crossbeam_channel::Sender;
 use serde::de::DeserializeOwned;
@@ -64,10 +65,21 @@ impl<O> Batch<O> {
     /// Where the batch stands. Reads memory only and waits for nobody.
     ///
     /// # Errors
-    /// When the queue has failed or is closed: what memory says is then not to be trusted.
+    /// When the queue has failed or is closed: what memory says is then not to be trusted; or when the batch
+    /// was deleted.
     pub fn status(&self) -> Result<Status, BatchError> {
-        self.shared.check()?;
+        self.check()?;
         Ok(self.shown())
+    }
+
+    /// Refuses when the queue has failed or is closed, or the batch is deleted.
+    fn check(&self) -> Result<(), BatchError> {
+        self.shared.check()?;
+        let id = self.live.id;
+        if self.live.is_deleted() {
+            return Err(BatchError::NotFound { id });
+        }
+        Ok(())
     }
 
     fn shown(&self) -> Status {
@@ -103,9 +115,8 @@ impl<O> Batch<O> {
     /// [`BatchError::Full`], [`BatchError::Unreadable`] when its journal is damaged, [`BatchError::Unknown`]
     /// when the queue failed on the way.
     pub fn resume(&self) -> Result<Status, BatchError> {
-        if self.shared.blocked(&self.live) == Some(Blocked::Unregistered) {
-            let operation = self.live.operation_name.to_string();
-            return Err(BatchError::Unregistered { operation });
+        if self.is_unregistered() {
+            return Err(self.unregistered());
         }
         self.steer(|reply| Command::Resume(Arc::clone(&self.live), reply))?;
         Ok(self.shown())
@@ -124,10 +135,52 @@ impl<O> Batch<O> {
         Ok(self.shown())
     }
 
+    /// Deletes a batch that was completed or stopped, with its items and outcomes: durable when this
+    /// returns. Afterwards every call on it answers [`BatchError::NotFound`]. What its items wrote to tables
+    /// stays, and so does its idempotency key: submitting under it again answers
+    /// [`SubmitError::Deleted`](crate::SubmitError::Deleted) until the key expires.
+    ///
+    /// # Errors
+    /// [`BatchError::NotEnded`], [`BatchError::NotFound`] when it was deleted before,
+    /// [`BatchError::Unknown`] when the queue failed on the way.
+    pub fn delete(&self) -> Result<(), BatchError> {
+        self.check()?;
+        self.steer(|reply| Command::Delete(Deletion::One(self.live.id), reply))
+    }
+
+    /// Submits the items of this batch that have failed so far as a new batch, with the same owner, label
+    /// and priority: durable when this returns. The new batch's
+    /// [`Status::retry_of`](crate::Status::retry_of) is this one, and an item's
+    /// [idempotency key](crate::Context::idempotency_key) stays what it was. An item is run again by one
+    /// batch only: calling this twice cannot run it twice.
+    ///
+    /// # Errors
+    /// [`BatchError::NothingFailed`], [`BatchError::AlreadyRetried`] with the batch that runs the failed
+    /// items again, [`BatchError::Unregistered`], [`BatchError::Full`], [`BatchError::Unreadable`],
+    /// [`BatchError::Unknown`] when the queue failed on the way: call it again after opening the queue.
+    pub fn retry_failed(&self) -> Result<Self, BatchError> {
+        self.check()?;
+        match self.live.operation.filter(|_| !self.is_unregistered()) {
+            Some(operation) => retry_failed::retry_failed(&self.shared, &self.live, operation),
+            None => Err(self.unregistered()),
+        }
+    }
+
+    fn is_unregistered(&self) -> bool {
+        self.shared.blocked(&self.live) == Some(Blocked::Unregistered)
+    }
+
+    fn unregistered(&self) -> BatchError {
+        let operation = self.live.operation_name.to_string();
+        BatchError::Unregistered { operation }
+    }
+
     fn steer(&self, command: impl FnOnce(Sender<Steered>) -> Command) -> Result<(), BatchError> {
         let id = self.live.id;
         match self.shared.steer(command)? {
             Steered::NotStopped { state } => Err(BatchError::NotStopped { id, state }),
+            Steered::NotEnded { state } => Err(BatchError::NotEnded { id, state }),
+            Steered::NotFound => Err(BatchError::NotFound { id }),
             Steered::Ended => Err(BatchError::Ended { id }),
             _ => Ok(()),
         }
@@ -161,7 +214,7 @@ impl<O> Batch<O> {
             return Err(WaitError::WouldDeadlock);
         }
         let ready = || {
-            if let Err(error) = self.shared.check() {
+            if let Err(error) = self.check() {
                 return Some(Err(error.into()));
             }
             let progress = self.live.progress();
@@ -242,7 +295,7 @@ impl<O: BatchType> Batch<O> {
     /// # Errors
     /// [`BatchError::Unreadable`], or when the queue has failed or is closed; also from the iterator.
     pub fn outcomes(&self) -> Result<Outcomes<O>, BatchError> {
-        self.shared.check()?;
+        self.check()?;
         Outcomes::open(&self.shared, &self.live)
     }
 }

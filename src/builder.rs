@@ -13,6 +13,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 /// Opens a queue: from [`Queue::builder`].
 #[must_use = "a builder does nothing until `open` is called"]
@@ -21,6 +22,7 @@ pub struct Builder {
     workers: Option<usize>,
     cache_bytes: u64,
     limits: Limits,
+    keep_ended: Option<Duration>,
     clock: Arc<dyn Clock>,
     operations: Vec<(String, Arc<dyn Handler>)>,
 }
@@ -32,6 +34,7 @@ impl Builder {
             workers: None,
             cache_bytes: limits::CACHE_BYTES,
             limits: Limits::default(),
+            keep_ended: None,
             clock: Arc::new(SystemClock),
             operations: Vec::new(),
         }
@@ -61,6 +64,17 @@ impl Builder {
     /// Limits other than the default ones.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Deletes batches that were completed or stopped so long ago, with their items and outcomes. Default:
+    /// they are kept until [`Batch::delete`](crate::Batch::delete) or [`Queue::prune`].
+    ///
+    /// A batch goes at most a sixteenth of the duration late, or a second where that is longer (a day at
+    /// most). Rows of tables and idempotency keys stay. Space is used again, not given back to the file
+    /// system.
+    pub fn keep_ended(mut self, keep: Duration) -> Self {
+        self.keep_ended = Some(keep);
         self
     }
 
@@ -99,6 +113,7 @@ impl Builder {
             recount,
             workers,
             limits: self.limits,
+            keep_ended: self.keep_ended,
             clock: self.clock,
             operations: self.operations,
         })?;

@@ -3,7 +3,7 @@
 use crate::clock::Timeline;
 use crate::kernel::{BatchId, SliceItem, Timestamp};
 use crate::operation::{AtLeastOnce, ExactlyOnce, Guarantee};
-use crate::runtime::{Gate, Tables};
+use crate::runtime::{Gate, Origin, Tables};
 use crate::store::rows::Rows;
 use crate::table::{KeyRange, Table, TableError, TableKey};
 use serde::Serialize;
@@ -19,6 +19,7 @@ use std::time::SystemTime;
 pub(crate) struct Workspace {
     pub(crate) store_id: u128,
     pub(crate) batch: BatchId,
+    pub(crate) origin: Option<Arc<Origin>>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) timeline: Arc<Timeline>,
     /// There while the worker holds the lease.
@@ -94,13 +95,18 @@ impl<G: Guarantee> Context<G> {
 }
 
 impl Context<AtLeastOnce> {
-    /// A key that is the same in every attempt of this item, and in no other item of any store. Hand it
+    /// A key that is the same in every attempt of this item, also when it is
+    /// [run again](crate::Batch::retry_failed) in another batch, and in no other item of any store. Hand it
     /// to the outside system so that it can recognise a repetition.
     pub fn idempotency_key(&self) -> IdempotencyKey {
+        let (batch, index) = match self.workspace.origin.as_deref() {
+            Some(origin) => (origin.root, origin.indexes[self.index()]),
+            None => (self.workspace.batch, self.item.index),
+        };
         IdempotencyKey {
             store_id: self.workspace.store_id,
-            batch: self.workspace.batch,
-            index: self.item.index,
+            batch,
+            index,
         }
     }
 }

@@ -167,6 +167,12 @@ pub enum SubmitError {
         /// The batch that has the key.
         batch: BatchId,
     },
+    /// The batch that was submitted under this idempotency key, with the same items, was deleted.
+    #[error("batch {batch}, which was submitted under this idempotency key, was deleted")]
+    Deleted {
+        /// The batch that had the key.
+        batch: BatchId,
+    },
     /// There are as many unfinished batches as the limits allow.
     #[error("there are {limit} unfinished batches, the most that the limits allow")]
     Full {
@@ -203,6 +209,7 @@ impl From<BatchError> for SubmitError {
             BatchError::Closed => Self::Closed,
             BatchError::WouldDeadlock => Self::WouldDeadlock,
             BatchError::Failed { reason } => Self::Failed { reason },
+            BatchError::Unknown { reason } => Self::Unknown { reason },
             other => Self::Unknown {
                 reason: other.to_string(),
             },
@@ -245,6 +252,28 @@ pub enum BatchError {
         id: BatchId,
         /// Where it stands.
         state: State,
+    },
+    /// Only batches that were completed or stopped can be deleted.
+    #[error("batch {id} is {state}, only a batch that has ended can be deleted")]
+    NotEnded {
+        /// The batch.
+        id: BatchId,
+        /// Where it stands.
+        state: State,
+    },
+    /// No item of the batch has failed.
+    #[error("no item of batch {id} has failed")]
+    NothingFailed {
+        /// The batch.
+        id: BatchId,
+    },
+    /// Another batch runs the failed items again, or has run them.
+    #[error("the failed items of batch {id} were submitted again as batch {by}")]
+    AlreadyRetried {
+        /// The batch.
+        id: BatchId,
+        /// The last batch that runs items of it again.
+        by: BatchId,
     },
     /// The batch has ended: there is nothing left in it to be decided.
     #[error("batch {id} has ended")]

@@ -2,6 +2,7 @@
 
 use crate::batch::Batch;
 use crate::error::{ImportError, InvalidItem, SubmitError};
+use crate::kernel::BatchId;
 use crate::operation::Operation;
 use crate::queue::Queue;
 use crate::submission::{self, Encoded, Packer, SubmitOptions};
@@ -12,7 +13,9 @@ pub struct Import<O> {
     /// The batches, in the order of the items. Some may have been there from an earlier import under
     /// the same key.
     pub batches: Vec<Batch<O>>,
-    /// Items in them.
+    /// Batches of an earlier import under the same key that were deleted since.
+    pub deleted: Vec<BatchId>,
+    /// Items in all of them.
     pub items: u64,
 }
 
@@ -20,6 +23,7 @@ impl<O> fmt::Debug for Import<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Import")
             .field("batches", &self.batches)
+            .field("deleted", &self.deleted)
             .field("items", &self.items)
             .finish()
     }
@@ -33,6 +37,7 @@ pub(crate) fn import<O: Operation>(
     let mut chunk = Chunk::default();
     let mut import = Import {
         batches: Vec::new(),
+        deleted: Vec::new(),
         items: 0,
     };
     let refused = |accepted, errors| ImportError {
@@ -85,15 +90,20 @@ impl Chunk {
         import: &mut Import<O>,
     ) -> Result<(), ImportError> {
         let chunk = std::mem::take(self);
-        let batch = chunk
-            .batch(queue, key, import.batches.len() as u64)
-            .map_err(|errors| ImportError {
-                accepted: import.items,
-                first_index: import.items,
-                errors,
-            })?;
+        let number = import.batches.len() + import.deleted.len();
+        match chunk.batch(queue, key, number as u64) {
+            Ok(batch) => import.batches.push(batch),
+            // It was worked, and deleted since.
+            Err(SubmitError::Deleted { batch }) => import.deleted.push(batch),
+            Err(errors) => {
+                return Err(ImportError {
+                    accepted: import.items,
+                    first_index: import.items,
+                    errors,
+                });
+            }
+        }
         import.items += chunk.items.len() as u64;
-        import.batches.push(batch);
         Ok(())
     }
 

@@ -103,6 +103,7 @@ mod pause;
 mod platform;
 mod queue;
 mod read;
+mod retry_failed;
 mod runtime;
 mod stats;
 mod status;

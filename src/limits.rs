@@ -62,6 +62,20 @@ pub const ITEM_WRITES_BYTES: usize = 16 << 20;
 /// Tables in a store. Every commit rewrites a line on each of them.
 pub const TABLES: usize = 128;
 
+/// Idempotency keys that a submission with one looks at, to remove those that have expired: as many are
+/// looked at as come in, several times over.
+pub(crate) const KEYS_SWEPT: usize = 4;
+
+/// Ended batches that are looked at in one view, when old ones are to be deleted. Commits wait meanwhile.
+pub(crate) const SWEEP_PAGE: usize = 64;
+
+/// Batches that are deleted in one commit. Their rows are read for it, on the writer's time.
+pub(crate) const DELETED_AT_ONCE: usize = 4;
+
+/// The shortest and the longest time between two looks at all ended batches.
+pub(crate) const SWEEP_EVERY: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+
 /// Worker threads, at most.
 pub const WORKERS_MAX: usize = 1_024;
 

@@ -129,6 +129,22 @@ impl From<FailureEntry<'_>> for Failure {
     }
 }
 
+/// The items that have failed, in order.
+pub(crate) fn failed_items(shared: &Arc<Shared>, live: &Arc<Live>) -> Result<Vec<u16>, BatchError> {
+    let mut failed = Vec::new();
+    let mut reader = JournalReader::open(shared, live)?;
+    while reader
+        .next_with(|index, _, _, end| {
+            if let End::Failed(_) = end {
+                failed.push(index);
+            }
+            Ok(Some(()))
+        })?
+        .is_some()
+    {}
+    Ok(failed)
+}
+
 /// Counts failures by their code.
 pub(crate) fn count_failures(
     shared: &Arc<Shared>,
@@ -163,7 +179,7 @@ const SEGMENTS_HELD: usize = 8;
 
 struct JournalReader {
     shared: Arc<Shared>,
-    batch: BatchId,
+    live: Arc<Live>,
     places: std::vec::IntoIter<Place>,
     held: Vec<(u32, Value)>,
 }
@@ -176,6 +192,9 @@ impl JournalReader {
         let ended = progress.succeeded + progress.failed;
         let places = with_view(shared, |view| find_places(view, batch))?;
         if places.len() < ended as usize {
+            if live.is_deleted() {
+                return Err(BatchError::NotFound { id: batch });
+            }
             let found = places.len();
             return Err(read_error(StoreError(format!(
                 "{ended} items of batch {batch} have ended, its journal has {found} outcomes"
@@ -183,7 +202,7 @@ impl JournalReader {
         }
         Ok(Self {
             shared: Arc::clone(shared),
-            batch,
+            live: Arc::clone(live),
             places: places.into_iter(),
             held: Vec::new(),
         })
@@ -198,9 +217,12 @@ impl JournalReader {
         };
         if !self.hold(place.segment)? {
             // The batch ended meanwhile and its journal was rewritten; outcomes stay what they are.
-            let batch = self.batch;
+            let batch = self.live.id;
             let index = place.index;
             let mut places = with_view(&self.shared, |view| find_places(view, batch))?;
+            if self.live.is_deleted() {
+                return Err(BatchError::NotFound { id: batch });
+            }
             places.retain(|place| place.index >= index);
             self.places = places.into_iter();
             self.held.clear();
@@ -211,7 +233,10 @@ impl JournalReader {
             self.hold(place.segment)?;
         }
         let missing = || {
-            let (index, batch) = (place.index, self.batch);
+            if self.live.is_deleted() {
+                return BatchError::NotFound { id: self.live.id };
+            }
+            let (index, batch) = (place.index, self.live.id);
             read_error(StoreError(format!(
                 "the outcome of item {index} of batch {batch} is missing"
             )))
@@ -234,7 +259,7 @@ impl JournalReader {
         if self.held.iter().any(|(number, _)| *number == segment) {
             return Ok(true);
         }
-        let key = keys::segment(self.batch, segment);
+        let key = keys::segment(self.live.id, segment);
         let value = with_view(&self.shared, |view| {
             let value = view.value(&key)?;
             if let Some(value) = &value {
@@ -295,6 +320,6 @@ pub(crate) fn with_view<T>(
     read(&view).map_err(read_error)
 }
 
-fn read_error(StoreError(reason): StoreError) -> BatchError {
+pub(crate) fn read_error(StoreError(reason): StoreError) -> BatchError {
     BatchError::Unreadable { reason }
 }

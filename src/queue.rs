@@ -10,8 +10,7 @@ use crate::operation::Operation;
 use crate::outcome::with_view;
 use crate::read::Reader;
 use crate::runtime::{
-    Command, Engagement, Engine, Role, Shared, Submission, Submitted, Typed, Unanswered,
-    is_engaged, recovery,
+    Engagement, Engine, Role, Shared, Submission, Submitted, Typed, is_engaged, recovery, retention,
 };
 use crate::stats::{OperationStats, Stats};
 use crate::status::{BatchFilter, Status};
@@ -146,24 +145,22 @@ impl Queue {
     /// Has the writer store a submission.
     pub(crate) fn send<O>(&self, submission: Submission) -> Result<Batch<O>, SubmitError> {
         let shared = self.shared();
-        if is_engaged(shared, Role::Reader) {
-            return Err(SubmitError::WouldDeadlock);
-        }
-        let unknown = |error| match error {
-            BatchError::Failed { reason } => SubmitError::Unknown { reason },
-            other => other.into(),
-        };
-        match shared.ask(|reply| Command::Submit(Box::new(submission), reply)) {
-            Ok(Submitted::New(live)) => Ok(Batch::new(Arc::clone(shared), live)),
+        match shared.submit(submission)? {
+            Submitted::New(live) => Ok(Batch::new(Arc::clone(shared), live)),
             // It is stored, whatever happens to the queue now.
-            Ok(Submitted::Before(id)) => self.handle(id).map_err(|error| SubmitError::Unknown {
-                reason: error.to_string(),
+            Submitted::Before(id) => self.handle(id).map_err(|error| match error {
+                BatchError::NotFound { id } => SubmitError::Deleted { batch: id },
+                other => SubmitError::Unknown {
+                    reason: other.to_string(),
+                },
             }),
-            Ok(Submitted::Full { limit }) => Err(SubmitError::Full { limit }),
-            Ok(Submitted::Conflict { batch }) => Err(SubmitError::KeyConflict { batch }),
-            Ok(Submitted::Closing) => Err(SubmitError::Closed),
-            Ok(Submitted::Failed) | Err(Unanswered::NotBegun) => Err(shared.gone().into()),
-            Err(Unanswered::Unknown) => Err(unknown(shared.gone())),
+            Submitted::Full { limit } => Err(SubmitError::Full { limit }),
+            Submitted::Conflict { batch } => Err(SubmitError::KeyConflict { batch }),
+            Submitted::Closing => Err(SubmitError::Closed),
+            // The last two are of batches that run failed items again.
+            Submitted::Failed | Submitted::Overtaken | Submitted::NotFound => {
+                Err(shared.gone().into())
+            }
         }
     }
 
@@ -213,6 +210,19 @@ impl Queue {
             below: u64::MAX,
             page: Vec::new().into_iter(),
         }
+    }
+
+    /// Deletes batches that were completed or stopped `older_than` ago or earlier, with their items and
+    /// outcomes, a few in a commit; returns how many. Durable when it returns. Rows of tables and
+    /// idempotency keys stay. [`Builder::keep_ended`](crate::Builder::keep_ended) does it as time goes by.
+    ///
+    /// # Errors
+    /// As [`Batch::delete`]; what was deleted before the error stays deleted.
+    pub fn prune(&self, older_than: Duration) -> Result<u64, BatchError> {
+        let shared = self.shared();
+        shared.check()?;
+        let cutoff = shared.timeline.now().minus(older_than);
+        Ok(retention::sweep(shared, cutoff)?.deleted)
     }
 
     /// Reads tables on one consistent snapshot of what is durable.
@@ -275,6 +285,7 @@ impl Queue {
             operations,
             unfinished_batches,
             commits: shared.commits.load(Ordering::Relaxed),
+            deleted_batches: shared.deleted.load(Ordering::Relaxed),
             size_on_disk,
         })
     }
@@ -372,7 +383,11 @@ impl Batches {
                 }
                 return Ok(None);
             };
-            let status = self.queue.batch(id)?.status()?;
+            let status = match self.queue.batch(id).and_then(|batch| batch.status()) {
+                // Deleted since the page was read.
+                Err(BatchError::NotFound { .. }) => continue,
+                status => status?,
+            };
             if self.filter.matches(&status) {
                 return Ok(Some(status));
             }

@@ -12,6 +12,8 @@ pub struct Stats {
     pub unfinished_batches: u64,
     /// Commits since the queue was opened. Each is one sync of the store's data file.
     pub commits: u64,
+    /// Batches that were deleted since the queue was opened.
+    pub deleted_batches: u64,
     /// Bytes that the store takes on disk.
     pub size_on_disk: u64,
 }

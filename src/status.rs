@@ -23,6 +23,8 @@ pub struct Status {
     pub priority: i8,
     /// Nothing of it starts earlier.
     pub not_before: Option<SystemTime>,
+    /// The batch whose failed items this one [runs again](crate::Batch::retry_failed).
+    pub retry_of: Option<BatchId>,
     /// Queued, running, completed or stopped.
     pub state: State,
     /// Somebody asked to stop the batch, and items of it are still running.
@@ -76,6 +78,7 @@ impl Status {
             label: live.label.as_deref().map(str::to_owned),
             priority: live.priority,
             not_before: time(live.not_before),
+            retry_of: live.origin.as_deref().map(|origin| origin.parent),
             state: progress.state,
             stop_requested: progress.stop_requested,
             blocked,

@@ -248,6 +248,7 @@ impl Packer {
                 not_before: options.not_before.map(|time| Timestamp(millis_up(time))),
                 keys,
             },
+            origin: None,
             idempotency: self.idempotency.map(|(scope, content)| Idempotency {
                 scope,
                 content: content.finalize().into(),

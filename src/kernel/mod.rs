@@ -39,6 +39,7 @@ pub use lifecycle::State;
 pub use retry::RetryPolicy;
 
 use std::fmt;
+use std::time::Duration;
 
 /// The number of a batch: increasing in submit order within a store, never reused.
 #[derive(
@@ -83,6 +84,20 @@ pub(crate) struct Timestamp(pub(crate) u64);
 impl Timestamp {
     pub(crate) fn plus_ms(self, ms: u64) -> Self {
         Self(self.0.saturating_add(ms))
+    }
+
+    pub(crate) fn plus(self, time: Duration) -> Self {
+        self.plus_ms(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(crate) fn minus(self, time: Duration) -> Self {
+        let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_sub(ms))
+    }
+
+    /// The time from `earlier` to this moment; none when that is later.
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 }
 

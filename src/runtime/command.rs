@@ -1,9 +1,9 @@
 //! What others ask of the writer, and what the writer hands to workers.
 
 use super::gate::Claim;
-use super::live::Live;
+use super::live::{Live, Origin};
 use super::tables::{SliceWrites, Tables};
-use crate::kernel::{BatchId, OperationIndex, Slice, SliceId, State, Terms, Verdict};
+use crate::kernel::{BatchId, OperationIndex, Slice, SliceId, State, Terms, Timestamp, Verdict};
 use crate::store::codec::Unsealed;
 use crate::store::journal::Block;
 use crossbeam_channel::Sender;
@@ -20,6 +20,19 @@ pub(crate) struct Submission {
     pub(crate) chunk_starts: Vec<u16>,
     pub(crate) terms: Terms,
     pub(crate) idempotency: Option<Idempotency>,
+    pub(crate) origin: Option<RetryOrigin>,
+}
+
+/// Where the items come from of a batch that runs failed items again.
+#[derive(Debug)]
+pub(crate) struct RetryOrigin {
+    /// The batch whose items failed.
+    pub(crate) parent: BatchId,
+    /// The items' places in `parent`.
+    pub(crate) parent_indexes: Vec<u16>,
+    /// Batches that run items of `parent` again, as the submitter saw them.
+    pub(crate) siblings: usize,
+    pub(crate) origin: Origin,
 }
 
 /// An idempotency key as it is compared.
@@ -29,6 +42,14 @@ pub(crate) struct Idempotency {
     pub(crate) scope: [u8; 32],
     /// SHA-256 of the canonical JSON of the items.
     pub(crate) content: [u8; 32],
+}
+
+/// Batches to be deleted.
+#[derive(Debug)]
+pub(crate) enum Deletion {
+    One(BatchId),
+    /// Those of these that ended by then.
+    Ended(Vec<BatchId>, Timestamp),
 }
 
 #[derive(Debug)]
@@ -44,6 +65,10 @@ pub(crate) enum Submitted {
     Conflict {
         batch: BatchId,
     },
+    /// Another batch has come in that runs failed items of the same batch again: look again.
+    Overtaken,
+    /// The batch whose items were to run again is no longer there.
+    NotFound,
     Closing,
     /// The queue had failed before it came to this: nothing is stored.
     Failed,
@@ -57,6 +82,15 @@ pub(crate) enum Steered {
         state: State,
     },
     Ended,
+    NotEnded {
+        state: State,
+    },
+    /// There is no such batch.
+    NotFound,
+    /// Durable: so many batches are deleted.
+    Deleted {
+        batches: u64,
+    },
     /// The batch's records are missing or damaged. Nothing is stored.
     Unreadable {
         reason: String,
@@ -91,6 +125,7 @@ pub(crate) enum Command {
     Stop(BatchId, Sender<Steered>),
     Resume(Arc<Live>, Sender<Steered>),
     FailUndecodable(BatchId, Sender<Steered>),
+    Delete(Deletion, Sender<Steered>),
     /// With the reason.
     Pause(OperationIndex, String, Sender<Steered>),
     Unpause(OperationIndex, Sender<Steered>),

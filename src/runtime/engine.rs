@@ -3,6 +3,7 @@
 use super::command::Command;
 use super::handler::Handler;
 use super::recovery::{self, Found};
+use super::retention;
 use super::shared::{Engagement, Registered, Role, Shared, Threads};
 use super::tables::Tables;
 use super::watchdog;
@@ -34,6 +35,7 @@ pub(crate) struct Setup {
     pub(crate) recount: bool,
     pub(crate) workers: usize,
     pub(crate) limits: Limits,
+    pub(crate) keep_ended: Option<Duration>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) operations: Vec<(String, Arc<dyn Handler>)>,
 }
@@ -129,6 +131,12 @@ impl Engine {
             writer.run();
             drop(lives);
         })?;
+        if let Some(keep) = setup.keep_ended {
+            let queue = Arc::clone(&shared);
+            spawn(&shared, "batchwright-retention".to_owned(), move || {
+                retention::keep_for(&queue, keep);
+            })?;
+        }
         listen_to_clock(&shared);
         Ok(Self { shared })
     }
@@ -151,6 +159,7 @@ impl Engine {
                 live.wake();
             }
             self.shared.made_room();
+            self.shared.clock_jumped();
         }
     }
 }
@@ -275,6 +284,7 @@ fn listen_to_clock(shared: &Arc<Shared>) {
     let wake = Wake(Arc::new(move || {
         if let Some(shared) = queue.upgrade() {
             let _ = shared.commands.send(Command::Tick);
+            shared.clock_jumped();
         }
     }));
     shared.timeline.clock().on_jump(wake);

@@ -54,6 +54,17 @@ impl From<&BatchView> for Progress {
     }
 }
 
+/// Where the items of a batch come from that runs failed items again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// The batch whose items failed.
+    pub(crate) parent: BatchId,
+    /// The batch in which the items were first submitted.
+    pub(crate) root: BatchId,
+    /// The items' places in `root`.
+    pub(crate) indexes: Box<[u16]>,
+}
+
 /// One batch, as everybody sees it.
 #[derive(Debug)]
 pub(crate) struct Live {
@@ -69,8 +80,11 @@ pub(crate) struct Live {
     pub(crate) label: Option<Arc<str>>,
     pub(crate) priority: i8,
     pub(crate) not_before: Option<Timestamp>,
+    /// Of a batch that runs failed items again.
+    pub(crate) origin: Option<Arc<Origin>>,
     /// An item that cannot be decoded fails, and does not hold up its operation.
     fails_undecodable: AtomicBool,
+    deleted: AtomicBool,
     pub(crate) gate: Arc<Gate>,
     progress: ArcSwap<Progress>,
     waiting: Mutex<()>,
@@ -90,6 +104,7 @@ pub(crate) struct Facts {
     pub(crate) label: Option<String>,
     pub(crate) priority: i8,
     pub(crate) not_before: Option<Timestamp>,
+    pub(crate) origin: Option<Origin>,
     pub(crate) fails_undecodable: bool,
 }
 
@@ -106,7 +121,9 @@ impl Live {
             label: facts.label.map(Arc::from),
             priority: facts.priority,
             not_before: facts.not_before,
+            origin: facts.origin.map(Arc::new),
             fails_undecodable: AtomicBool::new(facts.fails_undecodable),
+            deleted: AtomicBool::new(false),
             gate: Arc::new(gate),
             progress: ArcSwap::from_pointee(progress),
             waiting: Mutex::new(()),
@@ -120,6 +137,11 @@ impl Live {
 
     pub(crate) fn fail_undecodable(&self) {
         self.fails_undecodable.store(true, Ordering::Release);
+    }
+
+    /// Whether it was deleted, durably.
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.deleted.load(Ordering::Acquire)
     }
 
     pub(crate) fn progress(&self) -> arc_swap::Guard<Arc<Progress>> {
@@ -176,6 +198,15 @@ impl Entries {
 impl Registry {
     pub(crate) fn insert(&self, live: &Arc<Live>) {
         self.entries().insert(live);
+    }
+
+    /// The batch is deleted: who holds it is told so.
+    pub(crate) fn remove(&self, id: BatchId) {
+        let live = self.entries().lives.remove(&id);
+        if let Some(live) = live.and_then(|live| live.upgrade()) {
+            live.deleted.store(true, Ordering::Release);
+            live.wake();
+        }
     }
 
     /// The batch, if somebody holds it.

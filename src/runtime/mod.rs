@@ -1,4 +1,5 @@
-//! The threads: one writer, which owns the kernel and commits; workers, which run handlers; a watchdog.
+//! The threads: one writer, which owns the kernel and commits; workers, which run handlers; a watchdog;
+//! one that deletes old batches, when they are not kept for ever.
 //!
 //! submit -> **writer** -> store, durable -> ack -> **kernel** picks a slice -> **worker** runs it ->
 //! **writer** -> store, durable -> status, outcomes, waiters
@@ -14,6 +15,7 @@ mod gate;
 mod handler;
 mod live;
 pub(crate) mod recovery;
+pub(crate) mod retention;
 mod round;
 mod shared;
 mod tables;
@@ -21,10 +23,12 @@ mod watchdog;
 mod worker;
 mod writer;
 
-pub(crate) use command::{Command, Idempotency, Steered, Submission, Submitted};
+pub(crate) use command::{
+    Command, Deletion, Idempotency, RetryOrigin, Steered, Submission, Submitted,
+};
 pub(crate) use engine::{Engine, Setup};
 pub(crate) use gate::Gate;
 pub(crate) use handler::{Handler, Typed};
-pub(crate) use live::{Live, Progress};
-pub(crate) use shared::{Engagement, Registered, Role, Shared, Unanswered, is_engaged};
+pub(crate) use live::{Live, Origin, Progress};
+pub(crate) use shared::{Engagement, Registered, Role, Shared, is_engaged};
 pub(crate) use tables::Tables;

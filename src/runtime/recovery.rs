@@ -1,6 +1,6 @@
 //! Reads batches back from the store: the same events as live, applied by the same function.
 
-use super::live::{Facts, Live, Progress};
+use super::live::{Facts, Live, Origin, Progress};
 use super::shared::Shared;
 use super::writer::Active;
 use crate::kernel::{BatchId, BatchState, OperationIndex, Phase, Recovered, Terms, Timestamp};
@@ -9,6 +9,7 @@ use crate::store::record::{Header, PausedOperation, Summary, Unfinished};
 use crate::store::vault::{Committer, View};
 use crate::store::{Scan, StoreError, Value, codec, keys};
 use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -99,7 +100,7 @@ pub(crate) fn load_unfinished(
         header,
     } in found
     {
-        let facts = facts(batch, header, shared);
+        let facts = facts(source, batch, header, shared)?;
         let live = Arc::new(shared.live_of(facts, Progress::queued()));
         let Batch {
             batch,
@@ -210,6 +211,38 @@ pub(crate) fn load_keys(
     Ok((header.key_parts > 0).then_some(hashes))
 }
 
+fn load_origin(
+    source: &impl Source,
+    batch: BatchId,
+    header: &Header,
+) -> Result<Option<Origin>, StoreError> {
+    let Some(origin) = &header.origin else {
+        return Ok(None);
+    };
+    let parts = (0..origin.index_parts).map(|part| keys::origin_indexes(batch, part));
+    Ok(Some(Origin {
+        parent: origin.parent,
+        root: origin.root,
+        indexes: load_parts(source, parts, header)?,
+    }))
+}
+
+/// The batches that run failed items of `parent` again, and which.
+pub(crate) fn find_retries(
+    source: &impl Source,
+    parent: BatchId,
+) -> Result<BTreeMap<BatchId, Vec<u16>>, StoreError> {
+    let mut found: BTreeMap<_, Vec<u16>> = BTreeMap::new();
+    for row in source.rows(&keys::all_retried(parent))? {
+        let (key, value) = row?;
+        let retry = keys::retry_of(&key)
+            .ok_or_else(|| StoreError("a malformed key of retried items".to_owned()))?;
+        let indexes = codec::decode::<Vec<u16>>(&key, &value)?;
+        found.entry(retry).or_default().extend(indexes);
+    }
+    Ok(found)
+}
+
 /// A list with an entry for each item of a batch, from the values under `parts`; empty without any.
 fn load_parts<T: DeserializeOwned>(
     source: &impl Source,
@@ -266,7 +299,8 @@ pub(crate) fn load_live(
     })?;
     let summary: Summary = codec::decode(&key, &value)?;
     let progress = Progress::from(&summary);
-    Ok(Some(shared.live_of(facts(batch, header, shared), progress)))
+    let facts = facts(source, batch, header, shared)?;
+    Ok(Some(shared.live_of(facts, progress)))
 }
 
 impl From<&Summary> for Progress {
@@ -284,13 +318,19 @@ impl From<&Summary> for Progress {
     }
 }
 
-fn facts(id: BatchId, header: Header, shared: &Shared) -> Facts {
+fn facts(
+    source: &impl Source,
+    id: BatchId,
+    header: Header,
+    shared: &Shared,
+) -> Result<Facts, StoreError> {
+    let origin = load_origin(source, id, &header)?;
     let operation: Option<OperationIndex> = shared.operation_named(&header.operation);
     let operation_name = match operation {
         Some(index) => Arc::clone(&shared.operation(index).name),
         None => Arc::from(header.operation),
     };
-    Facts {
+    Ok(Facts {
         id,
         operation,
         operation_name,
@@ -303,6 +343,7 @@ fn facts(id: BatchId, header: Header, shared: &Shared) -> Facts {
         not_before: header.not_before,
         // Submitted since the queue was opened, to the operation as it is: no deploy can be to blame, and
         // no later one would mend it.
-        fails_undecodable: id >= shared.first_new_batch && header.origin.is_none(),
-    }
+        fails_undecodable: id >= shared.first_new_batch && origin.is_none(),
+        origin,
+    })
 }

@@ -1,6 +1,6 @@
 //! What one commit stores: the rows of new batches, of what happened to batches, and of tables.
 
-use super::command::{Command, Submission, Submitted};
+use super::command::{Command, RetryOrigin, Steered, Submission, Submitted};
 use super::live::{Facts, Live, Progress};
 use super::shared::Counts;
 use super::writer::Writer;
@@ -8,7 +8,8 @@ use crate::kernel::{BatchId, Event, Fate, OperationIndex, Timestamp};
 use crate::limits;
 use crate::store::journal::{self, Block, SegmentBuilder};
 use crate::store::record::{
-    Header, KEY_HASHES_PER_PART, PausedOperation, Summary, Unfinished, UsedKey,
+    Header, INDEXES_PER_PART, KEY_HASHES_PER_PART, Origin, PausedOperation, Summary, Unfinished,
+    UsedKey,
 };
 use crate::store::vault::Group;
 use crate::store::{StoreError, Value, codec, keys};
@@ -29,8 +30,14 @@ pub(super) struct Round {
     pub(super) used_keys: HashMap<[u8; 32], UsedKey>,
     /// Submitters whose answer is known, once the commit is durable.
     pub(super) joiners: Vec<(Sender<Submitted>, Submitted)>,
+    /// Batches that are deleted.
+    pub(super) deleted: BTreeSet<BatchId>,
+    /// Batches whose failed items new batches run again, and how many such batches there are.
+    pub(super) retried: BTreeMap<BatchId, usize>,
+    /// Callers who wait for deletions, and what they are told when the commit is durable.
+    pub(super) deletions: Vec<(Sender<Steered>, Steered)>,
     /// To be looked at when the commit is durable.
-    pub(super) resumes: Vec<Command>,
+    pub(super) deferred: Vec<Command>,
     /// What to add to the operations' totals when the commit is durable.
     pub(super) counts: BTreeMap<OperationIndex, Counts>,
     /// The last slice whose table writes are in.
@@ -60,6 +67,11 @@ impl Writer {
         submission: Submission,
         now: Timestamp,
     ) -> Result<Live, StoreError> {
+        let origin = submission.origin;
+        let origin_record = match &origin {
+            Some(origin) => Some(self.write_origin(batch, origin)?),
+            None => None,
+        };
         let registered = self.shared.operation(submission.operation);
         let counts = self.round.counts.entry(submission.operation).or_default();
         counts.submitted += 1;
@@ -77,7 +89,7 @@ impl Writer {
             total: submission.total,
             chunk_starts: submission.chunk_starts,
             key_parts: u32::try_from(parts.len()).unwrap_or(u32::MAX),
-            origin: None,
+            origin: origin_record,
         };
         let key = keys::header(batch);
         let value = codec::encode(&key, &header)?;
@@ -106,6 +118,7 @@ impl Writer {
             let value = codec::encode(&key, &used)?;
             rows.put(key, value);
             self.round.used_keys.insert(idempotency.scope, used);
+            self.remove_expired_keys();
         }
         let facts = Facts {
             id: batch,
@@ -118,9 +131,64 @@ impl Writer {
             label: header.label,
             priority: header.priority,
             not_before: header.not_before,
-            fails_undecodable: true,
+            fails_undecodable: origin.is_none(),
+            origin: origin.map(|origin| origin.origin),
         };
         Ok(self.shared.live_of(facts, Progress::queued()))
+    }
+
+    /// Adds where the items of `batch` come from, and that they are being run again.
+    fn write_origin(&mut self, batch: BatchId, retry: &RetryOrigin) -> Result<Origin, StoreError> {
+        let parts = retry.parent_indexes.chunks(INDEXES_PER_PART);
+        for (number, part) in (0..).zip(parts) {
+            let key = keys::retried(retry.parent, batch, number);
+            let value = codec::encode(&key, &part)?;
+            self.round.rows.insert(key, value);
+        }
+        let parts = retry.origin.indexes.chunks(INDEXES_PER_PART);
+        let index_parts = u32::try_from(parts.len()).unwrap_or(u32::MAX);
+        for (number, part) in (0..).zip(parts) {
+            let key = keys::origin_indexes(batch, number);
+            let value = codec::encode(&key, &part)?;
+            self.round.rows.insert(key, value);
+        }
+        *self.round.retried.entry(retry.parent).or_default() += 1;
+        Ok(Origin {
+            parent: retry.parent,
+            root: retry.origin.root,
+            index_parts,
+        })
+    }
+
+    /// Looks at the next few idempotency keys and removes those that have expired. Every submission with a
+    /// key does so, so that keys which nobody uses again do not stay.
+    fn remove_expired_keys(&mut self) {
+        let now = self.shared.timeline.now();
+        let range = keys::idempotency_after(self.swept_key.as_deref());
+        self.swept_key = None;
+        for row in self.committer.scan(&range).take(limits::KEYS_SWEPT) {
+            // A damaged one is somebody else's to find.
+            let Ok((key, value)) = row else { return };
+            let used = codec::decode::<UsedKey>(&key, &value);
+            let expired = used.is_ok_and(|used| used.expires_at <= now);
+            if expired && !self.round.rows.changes(&key) {
+                self.round.rows.remove(key.to_vec());
+            }
+            self.swept_key = Some(key.to_vec());
+        }
+    }
+
+    /// Removes everything that is stored of an ended batch.
+    pub(super) fn remove_batch(&mut self, batch: BatchId) -> Result<(), StoreError> {
+        for range in keys::of_batch(batch) {
+            for row in self.committer.scan(&range) {
+                let (key, value) = row?;
+                self.round.bytes += value.len();
+                self.round.rows.remove(key.to_vec());
+            }
+        }
+        self.round.deleted.insert(batch);
+        Ok(())
     }
 
     /// Gives an unfinished batch another place in the order.

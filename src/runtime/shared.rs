@@ -1,6 +1,6 @@
 //! What the threads of a queue and its handles share.
 
-use super::command::{Command, Steered};
+use super::command::{Command, Steered, Submission, Submitted};
 use super::gate::Gate;
 use super::handler::Handler;
 use super::live::{Live, Registry};
@@ -16,7 +16,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, select};
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// An operation that is registered, or that stored batches name.
 pub(crate) struct Registered {
@@ -124,6 +124,8 @@ pub(crate) struct Shared {
     /// Batches from this one on were submitted since the queue was opened.
     pub(crate) first_new_batch: BatchId,
     pub(crate) commits: AtomicU64,
+    /// Batches deleted since the queue was opened.
+    pub(crate) deleted: AtomicU64,
     /// Nothing may start: the queue closes or has failed.
     pub(crate) closed: Arc<AtomicBool>,
     failed: OnceLock<String>,
@@ -132,6 +134,8 @@ pub(crate) struct Shared {
     latch: Receiver<()>,
     threads: Threads,
     room: Signal,
+    /// Raised too when the queue closes.
+    clock_jumped: Signal,
     /// Odd while a commit is under way; grows with each.
     commit_phase: AtomicU64,
 }
@@ -157,6 +161,8 @@ impl Shared {
             store_id,
             first_new_batch,
             commits: AtomicU64::new(0),
+            deleted: AtomicU64::new(0),
+            clock_jumped: Signal::default(),
             closed: Arc::new(AtomicBool::new(false)),
             failed: OnceLock::new(),
             latch_holder: Mutex::new(Some(latch_holder)),
@@ -203,6 +209,7 @@ impl Shared {
             live.wake();
         }
         self.room.raise();
+        self.clock_jumped.raise();
         // The writer may be idle; when the channel is full it is not.
         let _ = self.commands.try_send(Command::Tick);
     }
@@ -225,6 +232,27 @@ impl Shared {
         }
     }
 
+    /// Has the writer store a submission.
+    pub(crate) fn submit(
+        self: &Arc<Self>,
+        submission: Submission,
+    ) -> Result<Submitted, BatchError> {
+        self.check()?;
+        if is_engaged(self, Role::Reader) {
+            return Err(BatchError::WouldDeadlock);
+        }
+        let submitted = self.ask(|reply| Command::Submit(Box::new(submission), reply));
+        submitted.map_err(|unanswered| self.unanswered(unanswered))
+    }
+
+    /// What a caller is told whose request has no answer.
+    fn unanswered(&self, unanswered: Unanswered) -> BatchError {
+        match (unanswered, self.gone()) {
+            (Unanswered::Unknown, BatchError::Failed { reason }) => BatchError::Unknown { reason },
+            (_, gone) => gone,
+        }
+    }
+
     /// Asks the writer to steer a batch or an operation. What it answers is about that one.
     pub(crate) fn steer(
         self: &Arc<Self>,
@@ -238,12 +266,9 @@ impl Shared {
             Ok(Steered::Unreadable { reason }) => Err(BatchError::Unreadable { reason }),
             Ok(Steered::Full { limit }) => Err(BatchError::Full { limit }),
             Ok(Steered::Closing) => Err(BatchError::Closed),
-            Ok(Steered::Failed) | Err(Unanswered::NotBegun) => Err(self.gone()),
-            Err(Unanswered::Unknown) => Err(match self.gone() {
-                BatchError::Failed { reason } => BatchError::Unknown { reason },
-                closed => closed,
-            }),
+            Ok(Steered::Failed) => Err(self.gone()),
             Ok(answer) => Ok(answer),
+            Err(unanswered) => Err(self.unanswered(unanswered)),
         }
     }
 
@@ -289,6 +314,21 @@ impl Shared {
                 live.wake();
             }
         }
+    }
+
+    pub(crate) fn clock_jumped(&self) {
+        self.clock_jumped.raise();
+    }
+
+    /// For [`wait_for_clock`](Self::wait_for_clock): ask before looking at the clock.
+    pub(crate) fn jumps_seen(&self) -> u64 {
+        self.clock_jumped.seen()
+    }
+
+    /// Waits until the clock jumped after `seen`, the queue closes, or `limit` has passed.
+    pub(crate) fn wait_for_clock(&self, seen: u64, limit: Duration) {
+        let deadline = Instant::now().checked_add(limit);
+        self.clock_jumped.wait_past(seen, deadline);
     }
 
     pub(crate) fn made_room(&self) {

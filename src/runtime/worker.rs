@@ -138,6 +138,7 @@ impl Worker {
         let mut workspace = Box::new(Workspace {
             store_id: self.shared.store_id,
             batch: job.slice.batch,
+            origin: job.live.origin.clone(),
             gate: Arc::clone(&job.live.gate),
             timeline: Arc::clone(&self.shared.timeline),
             tables: self.tables.take(),

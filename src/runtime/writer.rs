@@ -1,7 +1,9 @@
 //! The writer: drains its channel, folds all commands into one commit, then answers, publishes and hands
 //! out work. While it syncs, the next group gathers in the channel: no timer is needed.
 
-use super::command::{Command, Finished, Job, Steered, Submission, Submitted, Work};
+use super::command::{
+    Command, Deletion, Finished, Job, RetryOrigin, Steered, Submission, Submitted, Work,
+};
 use super::gate::Claim;
 use super::live::{Live, Progress};
 use super::recovery;
@@ -13,9 +15,10 @@ use crate::kernel::{
     Timestamp,
 };
 use crate::limits;
-use crate::store::StoreError;
 use crate::store::journal::Block;
+use crate::store::record::Summary;
 use crate::store::vault::Committer;
+use crate::store::{StoreError, codec, keys};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -50,6 +53,8 @@ pub(crate) struct Writer {
     unbegun: Vec<Sender<Submitted>>,
     /// Commands that waited for a commit.
     deferred: VecDeque<Command>,
+    /// The idempotency key that was looked at last.
+    pub(super) swept_key: Option<Vec<u8>>,
     closing: bool,
 }
 
@@ -97,6 +102,7 @@ impl Writer {
             round: Round::default(),
             unbegun: Vec::new(),
             deferred: VecDeque::new(),
+            swept_key: None,
             closing: false,
         }
     }
@@ -180,6 +186,7 @@ impl Writer {
                 let ticket = self.ticket(Caller::Steerer(reply));
                 self.handle(Input::FailUndecodableRequested { ticket, batch })
             }
+            Command::Delete(deletion, reply) => self.delete(deletion, reply),
             Command::Pause(operation, reason, reply) => self.pause(operation, reason, reply),
             Command::Unpause(operation, reply) => self.unpause(operation, reply),
             Command::Finished(finished) => self.finish(*finished),
@@ -223,6 +230,12 @@ impl Writer {
             self.round.joiners.push((reply, answer));
             return Ok(());
         }
+        if let Some(retry) = &submission.origin
+            && let Some(answer) = self.obstacle(retry)?
+        {
+            let _ = reply.send(answer);
+            return Ok(());
+        }
         let operation = submission.operation;
         let total = submission.total;
         let terms = submission.terms.clone();
@@ -235,13 +248,29 @@ impl Writer {
         })
     }
 
+    /// Why failed items cannot be run again as they were prepared, if so.
+    fn obstacle(&self, retry: &RetryOrigin) -> Result<Option<Submitted>, StoreError> {
+        let parent = retry.parent;
+        let there = self.committer.value(&keys::header(parent))?.is_some();
+        if !there || self.round.deleted.contains(&parent) {
+            return Ok(Some(Submitted::NotFound));
+        }
+        let mut siblings = recovery::find_retries(&self.committer, parent)?.len();
+        siblings += self.round.retried.get(&parent).copied().unwrap_or(0);
+        Ok((siblings != retry.siblings).then_some(Submitted::Overtaken))
+    }
+
     fn resume(&mut self, live: Arc<Live>, reply: Sender<Steered>) -> Result<(), StoreError> {
         let batch = live.id;
+        if live.is_deleted() || self.round.deleted.contains(&batch) {
+            let _ = reply.send(Steered::NotFound);
+            return Ok(());
+        }
         if let Some(view) = self.kernel.view(batch) {
             let state = view.phase.state();
             if state.has_ended() {
                 // Its end is in this round: once that is durable it can be resumed, or spoken of.
-                self.round.resumes.push(Command::Resume(live, reply));
+                self.round.deferred.push(Command::Resume(live, reply));
                 return Ok(());
             }
             let _ = reply.send(Steered::NotStopped { state });
@@ -268,6 +297,64 @@ impl Writer {
             ticket,
             batch: loaded.batch,
         })
+    }
+
+    fn delete(&mut self, deletion: Deletion, reply: Sender<Steered>) -> Result<(), StoreError> {
+        let batches = match &deletion {
+            Deletion::One(batch) => std::slice::from_ref(batch),
+            Deletion::Ended(batches, _) => batches,
+        };
+        if batches.iter().any(|batch| self.is_in_flux(*batch)) {
+            self.round.deferred.push(Command::Delete(deletion, reply));
+            return Ok(());
+        }
+        let answer = match deletion {
+            Deletion::One(batch) => self.delete_one(batch, None)?,
+            Deletion::Ended(batches, by) => {
+                let before = self.round.deleted.len();
+                for batch in batches {
+                    self.delete_one(batch, Some(by))?;
+                }
+                let batches = (self.round.deleted.len() - before) as u64;
+                Steered::Deleted { batches }
+            }
+        };
+        // Told when it is durable.
+        self.round.deletions.push((reply, answer));
+        Ok(())
+    }
+
+    /// Whether this round changes what the store says of an ended batch.
+    fn is_in_flux(&self, batch: BatchId) -> bool {
+        let view = self.kernel.view(batch);
+        let ends = view.is_some_and(|view| view.phase.state().has_ended());
+        ends || self.round.retried.contains_key(&batch)
+    }
+
+    fn delete_one(
+        &mut self,
+        batch: BatchId,
+        ended_by: Option<Timestamp>,
+    ) -> Result<Steered, StoreError> {
+        if let Some(view) = self.kernel.view(batch) {
+            let state = view.phase.state();
+            return Ok(Steered::NotEnded { state });
+        }
+        let key = keys::summary(batch);
+        let value = self.committer.value(&key)?;
+        let Some(value) = value.filter(|_| !self.round.deleted.contains(&batch)) else {
+            return Ok(Steered::NotFound);
+        };
+        if let Some(by) = ended_by {
+            // What cannot be read is kept: nobody asked for this one.
+            let summary = codec::decode::<Summary>(&key, &value);
+            let due = |summary: &Summary| summary.ended_at.is_some_and(|at| at <= by);
+            if !summary.as_ref().is_ok_and(due) {
+                return Ok(Steered::NotFound);
+            }
+        }
+        self.remove_batch(batch)?;
+        Ok(Steered::Deleted { batches: 1 })
     }
 
     fn pause(
@@ -524,6 +611,9 @@ impl Writer {
                 for live in &self.round.admitted {
                     self.shared.registry.insert(live);
                 }
+                for batch in &self.round.deleted {
+                    self.shared.registry.remove(*batch);
+                }
                 publish(&mut self.kernel, &self.active, &self.shared);
             };
             let begins = || self.shared.commit_begins();
@@ -536,6 +626,8 @@ impl Writer {
         }
         // Not before: those who wait for an answer must not be let go without one.
         let round = std::mem::take(&mut self.round);
+        let deleted = round.deleted.len() as u64;
+        self.shared.deleted.fetch_add(deleted, Ordering::Relaxed);
         for (operation, counts) in &round.counts {
             self.shared.operation(*operation).counters.add(counts);
         }
@@ -549,7 +641,10 @@ impl Writer {
         for (reply, answer) in round.joiners {
             let _ = reply.send(answer);
         }
-        self.deferred.extend(round.resumes);
+        for (reply, answer) in round.deletions {
+            let _ = reply.send(answer);
+        }
+        self.deferred.extend(round.deferred);
         Ok(())
     }
 
@@ -576,6 +671,7 @@ impl Writer {
                 Command::Stop(_, reply)
                 | Command::Resume(_, reply)
                 | Command::FailUndecodable(_, reply)
+                | Command::Delete(_, reply)
                 | Command::Pause(_, _, reply)
                 | Command::Unpause(_, reply) => {
                     drop(reply.send(Steered::Failed));

@@ -141,6 +141,11 @@ pub(crate) fn summary(batch: BatchId) -> Vec<u8> {
     numbered(b'S', batch, None)
 }
 
+/// The summaries of `batch` and of those after it.
+pub(crate) fn summaries_from(batch: BatchId) -> Range<Vec<u8>> {
+    summary(batch)..successor(b"S")
+}
+
 pub(crate) fn unfinished(batch: BatchId) -> Vec<u8> {
     numbered(b'u', batch, None)
 }
@@ -149,7 +154,7 @@ pub(crate) fn all_unfinished() -> Range<Vec<u8>> {
     under(vec![b'u'])
 }
 
-/// The batch in the key of a header or an unfinished marker.
+/// The batch in the key of a header, a summary or an unfinished marker.
 pub(crate) fn batch_of(key: &[u8]) -> Option<BatchId> {
     let digits = key.get(1..9)?;
     Some(BatchId(u64::from_be_bytes(digits.try_into().ok()?)))
@@ -159,6 +164,12 @@ pub(crate) fn idempotency(scope: &[u8; 32]) -> Vec<u8> {
     let mut key = vec![b'k'];
     key.extend(scope);
     key
+}
+
+/// The idempotency keys after `key`, which is one; all, when there is none.
+pub(crate) fn idempotency_after(key: Option<&[u8]>) -> Range<Vec<u8>> {
+    let start = key.map_or_else(|| vec![b'k'], |key| [key, &[0]].concat());
+    start..successor(b"k")
 }
 
 /// What the rows of a table start with. `table` is at most 255 bytes long.

@@ -195,6 +195,11 @@ impl Group {
         }
     }
 
+    /// Whether the row under `key` is set or removed.
+    pub(crate) fn changes(&self, key: &[u8]) -> bool {
+        self.changes.contains_key(key)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.changes.is_empty()
     }

@@ -1,0 +1,163 @@
+//! Running failed items again, as a new batch.
+
+use crate::batch::Batch;
+use crate::error::BatchError;
+use crate::kernel::{BatchId, OperationIndex};
+use crate::outcome::{failed_items, read_error, with_view};
+use crate::runtime::{Live, Origin, RetryOrigin, Shared, Submission, Submitted, recovery};
+use crate::store::record::Header;
+use crate::store::vault::View;
+use crate::store::{StoreError, codec, keys};
+use crate::submission::{Encoded, Packer, SubmitOptions};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Submits the failed items of a batch that no other batch runs again.
+pub(crate) fn retry_failed<O>(
+    shared: &Arc<Shared>,
+    live: &Arc<Live>,
+    operation: OperationIndex,
+) -> Result<Batch<O>, BatchError> {
+    loop {
+        let submission = prepare(shared, live, operation)?;
+        let answer = shared.submit(submission)?;
+        let id = live.id;
+        return match answer {
+            Submitted::New(live) => Ok(Batch::new(Arc::clone(shared), live)),
+            // Somebody else was first: with these items, or with some that failed before.
+            Submitted::Overtaken => continue,
+            Submitted::Full { limit } => Err(BatchError::Full { limit }),
+            Submitted::Closing => Err(BatchError::Closed),
+            // There is no idempotency key: it is not from before, and there is no conflict.
+            Submitted::NotFound | Submitted::Before(_) | Submitted::Conflict { .. } => {
+                Err(BatchError::NotFound { id })
+            }
+            Submitted::Failed => Err(shared.gone()),
+        };
+    }
+}
+
+/// What is stored of the batch whose items failed.
+struct Parent {
+    header: Header,
+    keys: Option<Box<[u64]>>,
+    retries: BTreeMap<BatchId, Vec<u16>>,
+}
+
+fn prepare(
+    shared: &Arc<Shared>,
+    live: &Arc<Live>,
+    operation: OperationIndex,
+) -> Result<Submission, BatchError> {
+    let id = live.id;
+    let failed = failed_items(shared, live)?;
+    let parent = with_view(shared, |view| load_parent(view, id))?;
+    let parent = parent.ok_or(BatchError::NotFound { id })?;
+    let retried: BTreeSet<u16> = parent.retries.values().flatten().copied().collect();
+    let indexes: Vec<u16> = failed
+        .into_iter()
+        .filter(|index| !retried.contains(index))
+        .collect();
+    if indexes.is_empty() {
+        return Err(match parent.retries.keys().next_back() {
+            Some(by) => BatchError::AlreadyRetried { id, by: *by },
+            None => BatchError::NothingFailed { id },
+        });
+    }
+    let options = SubmitOptions {
+        owner: live.owner.as_deref().map(str::to_owned),
+        label: live.label.as_deref().map(str::to_owned),
+        priority: live.priority,
+        ..SubmitOptions::default()
+    };
+    let mut packer = Packer::new(&options, &live.operation_name);
+    copy_items(shared, live, &parent, &indexes, &mut packer)?;
+    let mut submission = packer.finish(operation, &options);
+    submission.origin = Some(RetryOrigin {
+        parent: id,
+        siblings: parent.retries.len(),
+        origin: origin(live, &indexes),
+        parent_indexes: indexes,
+    });
+    Ok(submission)
+}
+
+fn load_parent(view: &View<'_>, id: BatchId) -> Result<Option<Parent>, StoreError> {
+    let Some(header) = recovery::read_header(view, id)? else {
+        return Ok(None);
+    };
+    Ok(Some(Parent {
+        keys: recovery::load_keys(view, id, &header)?,
+        retries: recovery::find_retries(view, id)?,
+        header,
+    }))
+}
+
+fn origin(live: &Live, indexes: &[u16]) -> Origin {
+    let root = live.origin.as_deref();
+    let place = |index: &u16| match root {
+        Some(origin) => origin.indexes[usize::from(*index)],
+        None => *index,
+    };
+    Origin {
+        parent: live.id,
+        root: root.map_or(live.id, |origin| origin.root),
+        indexes: indexes.iter().map(place).collect(),
+    }
+}
+
+/// Packs the items of the batch at `indexes`, which are in order, as they are stored.
+fn copy_items(
+    shared: &Arc<Shared>,
+    live: &Live,
+    parent: &Parent,
+    indexes: &[u16],
+    packer: &mut Packer,
+) -> Result<(), BatchError> {
+    let starts = &parent.header.chunk_starts;
+    let mut left = indexes;
+    for (number, first) in (0..).zip(starts) {
+        let end = starts
+            .get(number as usize + 1)
+            .map_or(u32::MAX, |end| u32::from(*end));
+        let count = left.partition_point(|index| u32::from(*index) < end);
+        let (wanted, rest) = left.split_at(count);
+        left = rest;
+        if wanted.is_empty() {
+            continue;
+        }
+        let key = keys::items(live.id, number);
+        let chunk = with_view(shared, |view| view.value(&key))?;
+        let chunk = chunk.ok_or_else(|| missing(live, &key))?;
+        let items = items_of(&key, &chunk).map_err(read_error)?;
+        for index in wanted {
+            let at = usize::from(index - first);
+            let json = items.get(at).ok_or_else(|| missing(live, &key))?;
+            let hash = parent
+                .keys
+                .as_ref()
+                .map_or(0, |keys| keys[usize::from(*index)]);
+            packer.push(Encoded { json, key: hash });
+        }
+    }
+    Ok(())
+}
+
+fn items_of<'a>(key: &[u8], chunk: &'a [u8]) -> Result<Vec<&'a str>, StoreError> {
+    let mut rest = codec::open(key, chunk)?;
+    let mut items = Vec::new();
+    while !rest.is_empty() {
+        let (item, used) = codec::decode_part(rest)?;
+        items.push(item);
+        rest = &rest[used..];
+    }
+    Ok(items)
+}
+
+fn missing(live: &Live, key: &[u8]) -> BatchError {
+    let id = live.id;
+    if live.is_deleted() {
+        return BatchError::NotFound { id };
+    }
+    read_error(StoreError(format!("the {} are missing", keys::name(key))))
+}
