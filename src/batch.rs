@@ -144,7 +144,6 @@ impl<O> Batch<O> {
     /// [`BatchError::NotEnded`], [`BatchError::NotFound`] when it was deleted before,
     /// [`BatchError::Unknown`] when the queue failed on the way.
     pub fn delete(&self) -> Result<(), BatchError> {
-        self.check()?;
         self.steer(|reply| Command::Delete(Deletion::One(self.live.id), reply))
     }
 
@@ -176,6 +175,7 @@ impl<O> Batch<O> {
     }
 
     fn steer(&self, command: impl FnOnce(Sender<Steered>) -> Command) -> Result<(), BatchError> {
+        self.check()?;
         let id = self.live.id;
         match self.shared.steer(command)? {
             Steered::NotStopped { state } => Err(BatchError::NotStopped { id, state }),

@@ -237,7 +237,6 @@ impl Shared {
         self: &Arc<Self>,
         submission: Submission,
     ) -> Result<Submitted, BatchError> {
-        self.check()?;
         if is_engaged(self, Role::Reader) {
             return Err(BatchError::WouldDeadlock);
         }

@@ -71,6 +71,11 @@ impl MemoryDisk {
         self.disk().commits
     }
 
+    /// Rows on the disk.
+    pub(crate) fn rows(&self) -> usize {
+        self.disk().rows.len()
+    }
+
     /// Makes commits wait until the returned value is dropped or the power is cut.
     pub(crate) fn hold_commits(&self) -> HeldCommits {
         self.disk().holds += 1;

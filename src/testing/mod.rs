@@ -79,6 +79,11 @@ impl MemoryDisk {
         self.0.commits()
     }
 
+    /// Rows that the store has on the disk, of the engine and of tables: to see that nothing is left behind.
+    pub fn rows(&self) -> usize {
+        self.0.rows()
+    }
+
     /// Makes commits wait until the returned value is dropped or the power is cut.
     pub fn hold_commits(&self) -> HeldCommits {
         HeldCommits(self.0.hold_commits())

@@ -6,6 +6,7 @@
 
 mod harness;
 
+mod deleting;
 mod durability;
 mod exactly_once;
 mod failed_store;
@@ -17,6 +18,7 @@ mod ordering_keys;
 mod payloads;
 mod registration;
 mod retries;
+mod retry_failed;
 mod shutdown;
 mod stop_and_resume;
 mod stuck_commits;
