@@ -11,6 +11,28 @@ pub(crate) enum Kind {
     Adding,
 }
 
+impl Kind {
+    pub(crate) const ALL: [Self; 3] = [Self::Free, Self::Ordered, Self::Adding];
+}
+
+/// How a batch is submitted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    /// One of a few keys.
+    pub(crate) key: Option<u8>,
+    pub(crate) priority: i8,
+    pub(crate) delay_s: Option<u64>,
+}
+
+/// What is asked while the queue ends, as far as it can be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Amid {
+    Stop,
+    Delete,
+    Retry,
+    Pause(Kind),
+}
+
 /// How the queue comes to an end before it is opened again.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum End {
@@ -27,8 +49,7 @@ pub(crate) enum Action {
     Submit {
         kind: Kind,
         items: Vec<Item>,
-        /// One of a few keys.
-        key: Option<u8>,
+        terms: Terms,
     },
     /// Submits what was submitted before under its key, as it was or changed.
     Repeat {
@@ -41,6 +62,21 @@ pub(crate) enum Action {
     Resume {
         which: Index,
     },
+    RetryFailed {
+        which: Index,
+    },
+    Delete {
+        which: Index,
+    },
+    Prune {
+        seconds: u64,
+    },
+    Pause {
+        kind: Kind,
+    },
+    Unpause {
+        kind: Kind,
+    },
     Advance {
         seconds: u64,
     },
@@ -50,12 +86,13 @@ pub(crate) enum Action {
     },
     /// Looks at everything.
     Check,
-    /// A submission and a stop while the queue ends.
+    /// A submission and a request while the queue ends.
     EndAmid {
         end: End,
         kind: Kind,
         items: Vec<Item>,
         which: Index,
+        amid: Amid,
     },
     End(End),
 }
@@ -63,19 +100,24 @@ pub(crate) enum Action {
 impl Action {
     pub(crate) fn any() -> impl Strategy<Value = Self> {
         let which = any::<Index>();
-        let submit = (kind(), items(), prop::option::of(0..4u8));
-        let amid = (end(), kind(), items(), which.clone());
+        let submit = (kind(), items(), terms());
+        let amid = (end(), kind(), items(), which.clone(), amid());
         prop_oneof![
-            8 => submit.prop_map(|(kind, items, key)| Self::Submit { kind, items, key }),
+            8 => submit.prop_map(|(kind, items, terms)| Self::Submit { kind, items, terms }),
             2 => (which.clone(), any::<bool>())
                 .prop_map(|(which, changed)| Self::Repeat { which, changed }),
             4 => which.clone().prop_map(|which| Self::Stop { which }),
             4 => which.clone().prop_map(|which| Self::Resume { which }),
+            3 => which.clone().prop_map(|which| Self::RetryFailed { which }),
+            2 => which.clone().prop_map(|which| Self::Delete { which }),
+            1 => (0..300u64).prop_map(|seconds| Self::Prune { seconds }),
+            1 => kind().prop_map(|kind| Self::Pause { kind }),
+            2 => kind().prop_map(|kind| Self::Unpause { kind }),
             4 => (0..200u64).prop_map(|seconds| Self::Advance { seconds }),
             2 => which.prop_map(|which| Self::Wait { which }),
             3 => Just(Self::Check),
-            2 => amid.prop_map(|(end, kind, items, which)| {
-                Self::EndAmid { end, kind, items, which }
+            2 => amid.prop_map(|(end, kind, items, which, amid)| {
+                Self::EndAmid { end, kind, items, which, amid }
             }),
             2 => end().prop_map(Self::End),
         ]
@@ -87,6 +129,24 @@ fn kind() -> impl Strategy<Value = Kind> {
         1 => Just(Kind::Free),
         1 => Just(Kind::Ordered),
         2 => Just(Kind::Adding),
+    ]
+}
+
+fn terms() -> impl Strategy<Value = Terms> {
+    let delay_s = prop_oneof![4 => Just(None), 1 => (0..200u64).prop_map(Some)];
+    (prop::option::of(0..4u8), -1..=1i8, delay_s).prop_map(|(key, priority, delay_s)| Terms {
+        key,
+        priority,
+        delay_s,
+    })
+}
+
+fn amid() -> impl Strategy<Value = Amid> {
+    prop_oneof![
+        3 => Just(Amid::Stop),
+        2 => Just(Amid::Delete),
+        2 => Just(Amid::Retry),
+        1 => kind().prop_map(Amid::Pause),
     ]
 }
 

@@ -1,12 +1,15 @@
-//! The whole queue against a simple model: random submissions, scripted handlers, stops, resumes, crashes,
-//! failing commits, and reopenings, on a disk in memory and a clock that stands still.
+//! The whole queue against a simple model: random submissions, scripted handlers, stops, resumes, retries,
+//! deletions, pauses, crashes, failing commits, and reopenings, on a disk in memory and a clock that stands still.
 //!
 //! Threads make no two runs equal, so the model says what must hold whatever their timing. `PROPTEST_CASES`
 //! sets the number of cases; a failure prints the actions, and how to run them again.
 
 mod actions;
+mod checks;
+mod endings;
 mod operations;
 mod run;
+mod steering;
 
 use actions::Action;
 use proptest::prelude::*;
@@ -21,6 +24,7 @@ fn config() -> ProptestConfig {
         cases: asked.and_then(|n| n.parse().ok()).unwrap_or(CASES),
         // A shrunk case need not fail again where timing has its part.
         max_shrink_iters: 200,
+        failure_persistence: None,
         ..ProptestConfig::default()
     }
 }

@@ -1,27 +1,25 @@
 //! A run: the queue, the model beside it, and what must hold between them.
 
-use crate::actions::{Action, End, Kind};
-use crate::operations::{Adding, Free, Item, Ordered, SUMS, Witness};
+use crate::actions::{Action, End, Kind, Terms};
+use crate::operations::{Adding, Free, Item, Ordered, Witness};
 use batchwright::limits::Limits;
-use batchwright::testing::{CommitFault, ManualClock, MemoryDisk};
+use batchwright::testing::{ManualClock, MemoryDisk};
 use batchwright::{
-    Batch, BatchError, BatchFilter, BatchId, ItemOutcome, Operation, Queue, State, Status,
-    SubmitError, SubmitOptions,
+    BatchError, BatchId, ItemOutcome, Operation, Queue, State, Status, SubmitError, SubmitOptions,
 };
 use proptest::sample::Index;
 use proptest::test_runner::TestCaseError;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Few, so that runs meet it.
-const UNFINISHED: usize = 8;
+pub(crate) const UNFINISHED: usize = 8;
 
-const AMPLE: Duration = Duration::from_secs(30);
+pub(crate) const AMPLE: Duration = Duration::from_secs(30);
 
 /// What does not hold.
-pub(crate) struct Wrong(String);
+pub(crate) struct Wrong(pub(crate) String);
 
 impl Wrong {
     pub(crate) fn at(self, step: usize, action: &Action) -> Self {
@@ -42,9 +40,9 @@ impl<E: std::error::Error> From<E> for Wrong {
     }
 }
 
-type Held = Result<(), Wrong>;
+pub(crate) type Held = Result<(), Wrong>;
 
-fn hold(condition: bool, text: impl FnOnce() -> String) -> Held {
+pub(crate) fn hold(condition: bool, text: impl FnOnce() -> String) -> Held {
     if condition {
         Ok(())
     } else {
@@ -54,24 +52,80 @@ fn hold(condition: bool, text: impl FnOnce() -> String) -> Held {
 
 /// What was submitted.
 #[derive(Debug, Clone, PartialEq)]
-struct Content {
-    kind: Kind,
-    items: Vec<Item>,
-    key: Option<u8>,
+pub(crate) struct Content {
+    pub(crate) kind: Kind,
+    pub(crate) items: Vec<Item>,
+    pub(crate) key: Option<u8>,
+    pub(crate) priority: i8,
+    pub(crate) not_before: Option<SystemTime>,
+    pub(crate) origin: Option<Origin>,
+}
+
+/// The failed items that a batch runs again.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Origin {
+    pub(crate) parent: BatchId,
+    pub(crate) indexes: Vec<usize>,
+}
+
+impl Content {
+    pub(crate) fn plain(kind: Kind, items: Vec<Item>) -> Self {
+        Self {
+            kind,
+            items,
+            key: None,
+            priority: 0,
+            not_before: None,
+            origin: None,
+        }
+    }
 }
 
 #[derive(Debug)]
-struct Known {
-    content: Content,
+pub(crate) struct Known {
+    pub(crate) content: Content,
     /// Outcomes that were shown once.
-    outcomes: BTreeMap<usize, ItemOutcome<u64>>,
+    pub(crate) outcomes: BTreeMap<usize, ItemOutcome<u64>>,
     /// A stop that is in force.
-    stopped: Stopped,
-    last: Option<Status>,
+    pub(crate) stopped: Stopped,
+    /// Failed items that other batches run again.
+    pub(crate) retried: BTreeSet<usize>,
+    /// Its deletion met a failing commit.
+    pub(crate) may_be_gone: bool,
+    /// Its operation is paused and nothing of it was running: items with an outcome then.
+    pub(crate) frozen: Option<u64>,
+    pub(crate) last: Option<Status>,
+}
+
+impl Known {
+    /// Failed items that no other batch runs again.
+    pub(crate) fn to_retry(&self) -> Vec<usize> {
+        let failed = self
+            .outcomes
+            .iter()
+            .filter(|(_, o)| !o.outcome.is_success());
+        let indexes = failed.map(|(index, _)| *index);
+        indexes
+            .filter(|index| !self.retried.contains(index))
+            .collect()
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        let last = self.last.as_ref();
+        last.is_some_and(|status| status.state.has_ended())
+    }
+}
+
+/// Whether an operation is paused.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Paused {
+    Yes,
+    /// The request met a failing commit.
+    Unknown,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Stopped {
+pub(crate) enum Stopped {
     No,
     /// Acknowledged: items in handlers may still end.
     Asked,
@@ -82,16 +136,24 @@ enum Stopped {
 }
 
 pub(crate) struct Run {
-    disk: MemoryDisk,
-    clock: ManualClock,
-    queue: Queue,
-    witness: Witness,
+    pub(crate) disk: MemoryDisk,
+    pub(crate) clock: ManualClock,
+    pub(crate) queue: Queue,
+    pub(crate) witness: Witness,
     /// By number.
-    batches: BTreeMap<BatchId, Known>,
+    pub(crate) batches: BTreeMap<BatchId, Known>,
+    /// Deleted batches that have an idempotency key.
+    pub(crate) deleted: Vec<(BatchId, Content)>,
+    /// What items of deleted batches have added, by place.
+    pub(crate) deleted_sums: BTreeMap<u64, u64>,
+    /// The highest number that a batch has had.
+    pub(crate) newest: Option<BatchId>,
     /// Submissions that may be there or not.
-    unknown: Vec<Content>,
+    pub(crate) unknown: Vec<Content>,
+    /// Operations that are not running freely.
+    pub(crate) paused: BTreeMap<Kind, Paused>,
     /// Exactly-once sums as last seen.
-    sums: BTreeMap<u64, u64>,
+    pub(crate) sums: BTreeMap<u64, u64>,
 }
 
 impl Run {
@@ -104,6 +166,10 @@ impl Run {
             queue,
             witness,
             batches: BTreeMap::new(),
+            deleted: Vec::new(),
+            deleted_sums: BTreeMap::new(),
+            newest: None,
+            paused: BTreeMap::new(),
             unknown: Vec::new(),
             sums: BTreeMap::new(),
         })
@@ -111,11 +177,10 @@ impl Run {
 
     pub(crate) fn step(&mut self, action: &Action) -> Held {
         match action {
-            Action::Submit { kind, items, key } => self.submit(Content {
-                kind: *kind,
-                items: items.clone(),
-                key: *key,
-            }),
+            Action::Submit { kind, items, terms } => {
+                let content = self.content(*kind, items, terms);
+                self.submit(content)
+            }
             Action::Repeat { which, changed } => self.repeat(which, *changed),
             Action::Stop { which } => match self.pick(which) {
                 Some(id) => {
@@ -125,6 +190,11 @@ impl Run {
                 None => Ok(()),
             },
             Action::Resume { which } => self.resume(which),
+            Action::RetryFailed { which } => self.retry_failed(which),
+            Action::Delete { which } => self.delete(which),
+            Action::Prune { seconds } => self.prune(*seconds),
+            Action::Pause { kind } => self.pause(*kind),
+            Action::Unpause { kind } => self.unpause(*kind),
             Action::Advance { seconds } => {
                 self.clock.advance(Duration::from_secs(*seconds));
                 Ok(())
@@ -146,7 +216,11 @@ impl Run {
                 kind,
                 items,
                 which,
-            } => self.end_amid(*end, *kind, items, which),
+                amid,
+            } => {
+                let content = Content::plain(*kind, items.clone());
+                self.end_amid(*end, content, which, *amid)
+            }
             Action::End(end) => {
                 self.end(*end)?;
                 self.reopen()
@@ -156,6 +230,9 @@ impl Run {
 
     /// Lets everything come to its end, and looks at it.
     pub(crate) fn finish(&mut self) -> Held {
+        for kind in self.paused.keys().copied().collect::<Vec<_>>() {
+            self.unpause(kind)?;
+        }
         let since = Instant::now();
         while !self.all_completed()? {
             hold(since.elapsed() < AMPLE, || "it does not end".to_owned())?;
@@ -183,7 +260,7 @@ impl Run {
         self.check()
     }
 
-    fn all_completed(&self) -> Result<bool, Wrong> {
+    pub(crate) fn all_completed(&self) -> Result<bool, Wrong> {
         for id in self.batches.keys() {
             if self.queue.batch(*id)?.status()?.state != State::Completed {
                 return Ok(false);
@@ -193,7 +270,7 @@ impl Run {
     }
 
     /// As far as there is room for them.
-    fn resume_all(&mut self) -> Held {
+    pub(crate) fn resume_all(&mut self) -> Held {
         for id in self.batches.keys().copied().collect::<Vec<_>>() {
             if self.know(id)?.stopped == Stopped::No {
                 continue;
@@ -210,12 +287,12 @@ impl Run {
         Ok(())
     }
 
-    fn pick(&self, which: &Index) -> Option<BatchId> {
+    pub(crate) fn pick(&self, which: &Index) -> Option<BatchId> {
         let ids: Vec<_> = self.batches.keys().copied().collect();
         (!ids.is_empty()).then(|| *which.get(&ids))
     }
 
-    fn know(&mut self, id: BatchId) -> Result<&mut Known, Wrong> {
+    pub(crate) fn know(&mut self, id: BatchId) -> Result<&mut Known, Wrong> {
         let missing = || Wrong(format!("batch {id} came from nowhere"));
         self.batches.get_mut(&id).ok_or_else(missing)
     }
@@ -231,11 +308,24 @@ impl Run {
         self.note_submit(content, answer)
     }
 
+    fn content(&self, kind: Kind, items: &[Item], terms: &Terms) -> Content {
+        let now = self.now();
+        Content {
+            key: terms.key,
+            priority: terms.priority,
+            not_before: terms
+                .delay_s
+                .map(|delay_s| now + Duration::from_secs(delay_s)),
+            ..Content::plain(kind, items.to_vec())
+        }
+    }
+
     fn repeat(&mut self, which: &Index, changed: bool) -> Held {
         let Some(id) = self.pick(which) else {
             return Ok(());
         };
         let mut content = self.know(id)?.content.clone();
+        content.origin = None;
         if changed {
             content.items[0].amount += 1;
         }
@@ -243,7 +333,7 @@ impl Run {
     }
 
     /// Batches that have not ended, as shown.
-    fn unfinished(&self) -> Result<usize, Wrong> {
+    pub(crate) fn unfinished(&self) -> Result<usize, Wrong> {
         let mut unfinished = 0;
         for id in self.batches.keys() {
             unfinished += usize::from(!self.queue.batch(*id)?.status()?.state.has_ended());
@@ -251,12 +341,19 @@ impl Run {
         Ok(unfinished)
     }
 
-    fn note_submit(&mut self, content: Content, answer: Result<BatchId, SubmitError>) -> Held {
+    pub(crate) fn note_submit(
+        &mut self,
+        content: Content,
+        answer: Result<BatchId, SubmitError>,
+    ) -> Held {
         let same_key = |known: &Known| {
             content.key.is_some()
                 && (known.content.key, known.content.kind) == (content.key, content.kind)
         };
         let used = self.batches.iter().find(|(_, known)| same_key(known));
+        if let Some(answer) = self.judge_deleted(&content, &answer) {
+            return answer;
+        }
         match (answer, used) {
             (Ok(id), Some((before, known))) => hold(
                 id == *before && known.content.items == content.items,
@@ -267,8 +364,8 @@ impl Run {
                 || format!("a conflict with batch {batch} for a key that batch {before} has"),
             ),
             (Ok(id), None) => {
-                let newest = self.batches.keys().next_back();
-                hold(newest.is_none_or(|newest| id > *newest), || {
+                let newest = self.newest;
+                hold(newest.is_none_or(|newest| id > newest), || {
                     format!("batch {id} after {newest:?}")
                 })?;
                 self.enter(id, content);
@@ -287,336 +384,69 @@ impl Run {
         }
     }
 
-    fn enter(&mut self, id: BatchId, content: Content) {
+    /// What there is to say of a submission under the key of a deleted batch.
+    fn judge_deleted(
+        &self,
+        content: &Content,
+        answer: &Result<BatchId, SubmitError>,
+    ) -> Option<Held> {
+        let key = (content.key?, content.kind);
+        let same_key =
+            |(_, before): &&(BatchId, Content)| before.key.map(|k| (k, before.kind)) == Some(key);
+        let (id, before) = self.deleted.iter().find(same_key)?;
+        let same = before.items == content.items;
+        match answer {
+            Err(SubmitError::Deleted { batch }) => Some(hold(same && batch == id, || {
+                format!("batch {batch} is said to be deleted, it was {id}")
+            })),
+            Err(SubmitError::KeyConflict { batch }) => Some(hold(!same && batch == id, || {
+                format!("a conflict with batch {batch} for a key that batch {id} had")
+            })),
+            Ok(new) => Some(Err(Wrong(format!(
+                "batch {new} under the key of batch {id}, which was deleted"
+            )))),
+            Err(_) => None,
+        }
+    }
+
+    pub(crate) fn enter(&mut self, id: BatchId, content: Content) {
+        if let Some(origin) = &content.origin
+            && let Some(parent) = self.batches.get_mut(&origin.parent)
+        {
+            parent.retried.extend(&origin.indexes);
+        }
         let known = Known {
             content,
             outcomes: BTreeMap::new(),
             stopped: Stopped::No,
+            retried: BTreeSet::new(),
+            may_be_gone: false,
+            frozen: None,
             last: None,
         };
+        self.newest = self.newest.max(Some(id));
         self.batches.insert(id, known);
     }
 
-    fn note_stop(&mut self, id: BatchId, answer: Result<Status, BatchError>) -> Held {
-        let known = self.know(id)?;
-        match answer {
-            Ok(status) => {
-                let ends = status.stop_requested || status.state.has_ended();
-                hold(ends, || format!("stopped, and shown as {status:?}"))?;
-                if known.stopped != Stopped::Ended && status.state != State::Completed {
-                    known.stopped = Stopped::Asked;
-                }
-                Ok(())
-            }
-            Err(BatchError::Unknown { .. }) => {
-                known.stopped = match known.stopped {
-                    Stopped::No | Stopped::Unknown => Stopped::Unknown,
-                    // It was in force before.
-                    stopped => stopped,
-                };
-                Ok(())
-            }
-            // Nothing is stored.
-            Err(BatchError::Failed { .. } | BatchError::Closed) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn resume(&mut self, which: &Index) -> Held {
-        let Some(id) = self.pick(which) else {
-            return Ok(());
+    /// The batch was deleted.
+    pub(crate) fn forget(&mut self, id: BatchId) {
+        let Some(known) = self.batches.remove(&id) else {
+            return;
         };
-        let full = self.unfinished()? >= UNFINISHED;
-        let batch = self.queue.batch(id)?;
-        // Items in handlers of a stopping batch end by themselves.
-        let stopped = self.know(id)?.stopped != Stopped::No;
-        let is_stopped = stopped && batch.wait()?.status.state == State::Stopped;
-        if is_stopped {
-            self.check_batch(id)?;
-        }
-        let known = self.know(id)?;
-        match batch.resume() {
-            Ok(status) => {
-                known.stopped = Stopped::No;
-                hold(is_stopped, || {
-                    format!("resumed, and was not stopped: {status:?}")
-                })
-            }
-            Err(BatchError::NotStopped { state, .. }) => {
-                hold(!is_stopped && state != State::Stopped, || {
-                    format!("it is {state}, and should be stopped")
-                })
-            }
-            Err(BatchError::Full { .. }) => hold(full && is_stopped, || "not full".to_owned()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Looks at every batch, at the listing, and at the sums.
-    fn check(&mut self) -> Held {
-        if let Some(complaint) = self.witness.complaint() {
-            return Err(Wrong(complaint));
-        }
-        let mut listed = Vec::new();
-        for status in self.queue.batches(BatchFilter::all()) {
-            listed.push(status?.id);
-        }
-        let expected: Vec<_> = self.batches.keys().rev().copied().collect();
-        hold(listed == expected, || {
-            format!("listed are {listed:?}, not {expected:?}")
-        })?;
-        let before = self.read_sums()?;
-        for id in expected {
-            self.check_batch(id)?;
-        }
-        let after = self.read_sums()?;
-        // Sums only grow, and an item's outcome is in the same commit as what it adds.
-        for place in 0..3 {
-            let shown = self.shown_sum(place);
-            let of = |sums: &BTreeMap<u64, u64>| sums.get(&place).copied().unwrap_or(0);
-            let (least, most) = (of(&before), of(&after));
-            hold(least <= shown && shown <= most, || {
-                format!("the outcomes of {place} add up to {shown}, its sum is {least} to {most}")
-            })?;
-        }
-        self.check_stats()
-    }
-
-    fn read_sums(&mut self) -> Result<BTreeMap<u64, u64>, Wrong> {
-        let rows = self
-            .queue
-            .read(|tables| tables.range(&SUMS, ..).collect::<Result<Vec<_>, _>>())?;
-        let sums: BTreeMap<_, _> = rows.into_iter().collect();
-        for (place, before) in &self.sums {
-            let now = sums.get(place).copied().unwrap_or(0);
-            hold(now >= *before, || {
-                format!("the sum of {place} fell from {before} to {now}")
-            })?;
-        }
-        self.sums = sums.clone();
-        Ok(sums)
-    }
-
-    /// What the successful items that were seen have added.
-    fn shown_sum(&self, place: u64) -> u64 {
-        let adding = self
-            .batches
-            .values()
-            .filter(|known| known.content.kind == Kind::Adding);
-        adding
-            .flat_map(|known| {
-                let at_place = |index: &&usize| known.content.items[**index].place == place;
-                let indexes = known.outcomes.keys().filter(at_place);
-                indexes.filter_map(|index| known.outcomes[index].outcome.clone().output())
-            })
-            .sum()
-    }
-
-    fn check_batch(&mut self, id: BatchId) -> Held {
-        let batch = self.queue.batch(id)?;
-        let before = batch.status()?;
-        let outcomes = self.outcomes(&batch)?;
-        let after = batch.status()?;
-        let known = self.know(id)?;
-        let wrong = |text: &str| format!("batch {id}: {text}: {before:?}, {after:?}, {known:?}");
-        let items = &known.content.items;
-        hold(before.total == items.len() as u64, || wrong("the total"))?;
-        // Each count is of outcomes that were durable then.
-        let succeeded = outcomes.values().filter(|o| o.outcome.is_success()).count() as u64;
-        let failed = outcomes.len() as u64 - succeeded;
-        let between = |least: u64, n: u64, most: u64| least <= n && n <= most;
-        hold(
-            between(before.succeeded, succeeded, after.succeeded),
-            || wrong("successes"),
-        )?;
-        hold(between(before.failed, failed, after.failed), || {
-            wrong("failures")
-        })?;
-        for status in [&before, &after] {
-            let known_items = status.processed() + status.in_flight + status.waiting;
-            hold(known_items <= status.total, || {
-                wrong("more items than there are")
-            })?;
-            let complete = status.state == State::Completed;
-            hold(complete == (status.unfinished() == 0), || {
-                wrong("complete or not")
-            })?;
-            let ended = status.state.has_ended();
-            hold(ended == status.ended_at.is_some(), || wrong("its end"))?;
-            hold(!ended || known_items == status.processed(), || {
-                wrong("at work and ended")
-            })?;
-        }
-        for (index, outcome) in &outcomes {
-            let item = &items[*index];
-            let right = item.fits(&outcome.outcome) && outcome.attempts == item.end().0;
-            hold(right, || {
-                wrong(&format!("not what the item says: {outcome:?}"))
-            })?;
-        }
-        for (index, outcome) in &known.outcomes {
-            hold(outcomes.get(index) == Some(outcome), || {
-                wrong(&format!("an outcome changed: {outcome:?}"))
-            })?;
-        }
-        match known.stopped {
-            Stopped::Ended if known.last.is_some() => {
-                hold(outcomes == known.outcomes, || {
-                    wrong("an outcome after the stop")
-                })?;
-                hold(after.state == State::Stopped, || wrong("it went on"))?;
-            }
-            Stopped::Asked | Stopped::Ended => {
-                let holds = after.stop_requested || after.state.has_ended();
-                hold(holds, || wrong("the stop is lost"))?;
-            }
-            Stopped::No => hold(
-                !after.stop_requested && after.state != State::Stopped,
-                || wrong("nobody stopped it"),
-            )?,
-            Stopped::Unknown => {}
-        }
-        known.outcomes = outcomes;
-        if before.state == State::Stopped && known.stopped != Stopped::No {
-            known.stopped = Stopped::Ended;
-        }
-        known.last = Some(after);
-        Ok(())
-    }
-
-    fn outcomes(&self, batch: &Batch) -> Result<BTreeMap<usize, ItemOutcome<u64>>, Wrong> {
-        match self.batches[&batch.id()].content.kind {
-            Kind::Free => outcomes_of(&batch.typed::<Free>()?),
-            Kind::Ordered => outcomes_of(&batch.typed::<Ordered>()?),
-            Kind::Adding => outcomes_of(&batch.typed::<Adding>()?),
-        }
-    }
-
-    fn check_stats(&self) -> Held {
-        let stats = self.queue.stats()?;
-        let most = self.batches.len() as u64;
-        hold(stats.unfinished_batches <= most, || format!("{stats:?}"))?;
-        let sum: u64 = stats
-            .operations
-            .iter()
-            .map(|operation| operation.batches)
-            .sum();
-        hold(sum == stats.unfinished_batches, || format!("{stats:?}"))
-    }
-
-    /// A submission and a stop are under way when the queue comes to its end.
-    fn end_amid(&mut self, end: End, kind: Kind, items: &[Item], which: &Index) -> Held {
-        if self.unfinished()? >= UNFINISHED {
-            // Nothing would be committed.
-            self.end(end)?;
-            return self.reopen();
-        }
-        let content = Content {
-            kind,
-            items: items.to_vec(),
-            key: None,
-        };
-        let stopped = self.pick(which);
-        let held = self.disk.hold_commits();
-        let (submitted, stop) = thread::scope(|scope| -> Result<_, Wrong> {
-            let queue = &self.queue;
-            let submitting = scope.spawn(|| submit(queue, &content));
-            let stopping = stopped.map(|id| scope.spawn(move || queue.batch(id)?.stop()));
-            let committing = held.wait_for_commit();
-            match end {
-                End::PowerCut => self.disk.cut_power(),
-                End::FailedCommit { done } => self.disk.fail_next_commit(fault(done)),
-                End::Shutdown => {}
-            }
-            drop(held);
-            let panicked = |_| Wrong("a caller panicked".to_owned());
-            let submitted = submitting.join().map_err(panicked)?;
-            let stop = stopping.map(|stopping| stopping.join()).transpose();
-            hold(committing, || "no commit came".to_owned())?;
-            Ok((submitted, stop.map_err(panicked)?))
-        })?;
-        self.note_submit(content, submitted)?;
-        if let (Some(id), Some(stop)) = (stopped, stop) {
-            self.note_stop(id, stop)?;
-        }
-        self.end(end)?;
-        self.reopen()
-    }
-
-    fn end(&mut self, end: End) -> Held {
-        match end {
-            End::Shutdown => self.queue.shutdown(AMPLE)?,
-            // Dropped when the next one is there.
-            End::PowerCut => self.disk.cut_power(),
-            End::FailedCommit { done } => {
-                self.disk.fail_next_commit(fault(done));
-                // So that there is a commit, if nothing else makes one.
-                let items = vec![Item {
-                    fate: crate::operations::Fate::Succeeds,
-                    place: 0,
-                    amount: 1,
-                }];
-                let content = Content {
-                    kind: Kind::Adding,
-                    items,
-                    key: None,
-                };
-                let answer = submit(&self.queue, &content);
-                self.note_submit(content, answer)?;
-                // A fault that is still there must not meet the next opening.
-                self.disk.cut_power();
+        if known.content.kind == Kind::Adding {
+            for (index, outcome) in &known.outcomes {
+                let place = known.content.items[*index].place;
+                let added = outcome.outcome.clone().output().unwrap_or(0);
+                *self.deleted_sums.entry(place).or_default() += added;
             }
         }
-        Ok(())
-    }
-
-    /// Opens the disk again and settles what was unknown.
-    fn reopen(&mut self) -> Held {
-        if self.queue.stats().is_ok() {
-            // Only a clone-free drop lets go of the disk.
-            self.queue.shutdown(AMPLE)?;
+        if known.content.key.is_some() {
+            self.deleted.push((id, known.content));
         }
-        (self.queue, self.witness) = open(&self.disk, &self.clock)?;
-        let mut there: Vec<Status> = Vec::new();
-        for status in self.queue.batches(BatchFilter::all()) {
-            there.push(status?);
-        }
-        there.retain(|status| !self.batches.contains_key(&status.id));
-        for status in there.iter().rev() {
-            let fits = |content: &Content| {
-                content.items.len() as u64 == status.total && name(content.kind) == status.operation
-            };
-            let at = self.unknown.iter().position(fits).ok_or_else(|| {
-                Wrong(format!(
-                    "a batch that nobody submitted is there: {status:?}"
-                ))
-            })?;
-            let content = self.unknown.swap_remove(at);
-            self.enter(status.id, content);
-        }
-        // What was not there now will not come later.
-        self.unknown.clear();
-        for id in self.batches.keys().copied().collect::<Vec<_>>() {
-            let status = self.queue.batch(id)?.status()?;
-            let known = self.know(id)?;
-            if known.stopped == Stopped::Unknown {
-                known.stopped = match status.state {
-                    State::Stopped => Stopped::Ended,
-                    _ => Stopped::No,
-                };
-                known.last = None;
-            }
-            // Nothing is in flight after an opening: a stop has been carried out.
-            let stopping = known.stopped != Stopped::No;
-            hold(!stopping || status.state.has_ended(), || {
-                format!("the stop was lost: {status:?}")
-            })?;
-        }
-        self.check()
     }
 }
 
-fn open(disk: &MemoryDisk, clock: &ManualClock) -> Result<(Queue, Witness), Wrong> {
+pub(crate) fn open(disk: &MemoryDisk, clock: &ManualClock) -> Result<(Queue, Witness), Wrong> {
     let mut limits = Limits::default();
     limits.unfinished_batches = UNFINISHED;
     let witness = Witness::default();
@@ -631,15 +461,7 @@ fn open(disk: &MemoryDisk, clock: &ManualClock) -> Result<(Queue, Witness), Wron
     Ok((queue, witness))
 }
 
-fn fault(done: bool) -> CommitFault {
-    if done {
-        CommitFault::Done
-    } else {
-        CommitFault::NotDone
-    }
-}
-
-fn name(kind: Kind) -> &'static str {
+pub(crate) fn name(kind: Kind) -> &'static str {
     match kind {
         Kind::Free => Free::NAME,
         Kind::Ordered => Ordered::NAME,
@@ -647,8 +469,11 @@ fn name(kind: Kind) -> &'static str {
     }
 }
 
-fn submit(queue: &Queue, content: &Content) -> Result<BatchId, SubmitError> {
-    let mut options = SubmitOptions::new();
+pub(crate) fn submit(queue: &Queue, content: &Content) -> Result<BatchId, SubmitError> {
+    let mut options = SubmitOptions::new().priority(content.priority);
+    if let Some(time) = content.not_before {
+        options = options.not_before(time);
+    }
     if let Some(key) = content.key {
         options = options.idempotency_key(format!("key {key}"));
     }
@@ -658,22 +483,6 @@ fn submit(queue: &Queue, content: &Content) -> Result<BatchId, SubmitError> {
         Kind::Ordered => queue.submit_with::<Ordered>(items, options)?.id(),
         Kind::Adding => queue.submit_with::<Adding>(items, options)?.id(),
     })
-}
-
-fn outcomes_of<O: Operation<Output = u64>>(
-    batch: &Batch<O>,
-) -> Result<BTreeMap<usize, ItemOutcome<u64>>, Wrong> {
-    let mut outcomes = BTreeMap::new();
-    for outcome in batch.outcomes()? {
-        let outcome = outcome?;
-        let index = outcome.index;
-        let last: Option<usize> = outcomes.keys().next_back().copied();
-        hold(last.is_none_or(|last| index > last), || {
-            format!("the outcome of item {index} comes after that of {last:?}")
-        })?;
-        outcomes.insert(index, outcome);
-    }
-    Ok(outcomes)
 }
 
 impl fmt::Debug for Wrong {
