@@ -57,6 +57,12 @@ impl<O> Batch<O> {
         }
     }
 
+    /// The same batch, with outputs to be read as JSON.
+    #[cfg(feature = "testing")]
+    pub(crate) fn as_json(&self) -> Batch<Json> {
+        Batch::new(Arc::clone(&self.shared), Arc::clone(&self.live))
+    }
+
     /// The batch's number in its store.
     pub fn id(&self) -> BatchId {
         self.live.id
@@ -191,7 +197,7 @@ impl<O> Batch<O> {
     /// # Errors
     /// When the batch cannot end ([`WaitError::Unregistered`], [`WaitError::Undecodable`]; after what runs of
     /// it has ended), when the queue fails or closes, or at once when called from a handler of the same
-    /// queue.
+    /// queue, or on a queue without worker threads (feature `testing`).
     pub fn wait(&self) -> Result<Report, WaitError> {
         self.wait_until(None).map(|report| match report {
             Some(report) => report,
@@ -209,7 +215,9 @@ impl<O> Batch<O> {
     }
 
     fn wait_until(&self, deadline: Option<Instant>) -> Result<Option<Report>, WaitError> {
-        let busy = is_engaged(&self.shared, Role::Worker) || is_engaged(&self.shared, Role::Reader);
+        let busy = !self.shared.has_workers
+            || is_engaged(&self.shared, Role::Worker)
+            || is_engaged(&self.shared, Role::Reader);
         if busy && !self.live.progress().state.has_ended() {
             return Err(WaitError::WouldDeadlock);
         }

@@ -105,8 +105,18 @@ impl Builder {
         sealed_sequence: u64,
         recount: bool,
     ) -> Result<Queue, OpenError> {
+        let engine = Engine::start(self.setup(store, sealed_sequence, recount))?;
+        Ok(Queue::new(engine))
+    }
+
+    pub(crate) fn setup(
+        self,
+        store: Arc<dyn crate::store::Store>,
+        sealed_sequence: u64,
+        recount: bool,
+    ) -> Setup {
         let workers = self.worker_count();
-        let engine = Engine::start(Setup {
+        Setup {
             store,
             dir: self.dir,
             sealed_sequence,
@@ -116,8 +126,7 @@ impl Builder {
             keep_ended: self.keep_ended,
             clock: self.clock,
             operations: self.operations,
-        })?;
-        Ok(Queue::new(engine))
+        }
     }
 
     fn worker_count(&self) -> usize {

@@ -388,7 +388,11 @@ pub enum WaitError {
         reason: String,
     },
     /// Called on one of the queue's own workers, or inside a read of the queue: it would wait for itself.
-    #[error("a handler or a read cannot wait for a batch of its own queue")]
+    /// Also the answer for every unfinished batch of a queue without worker threads, which only draining
+    /// it can end (feature `testing`).
+    #[error(
+        "this batch cannot be waited for: a handler or a read would wait for itself, and a queue without worker threads has to be drained"
+    )]
     WouldDeadlock,
     /// The queue has failed or is closed, or the batch cannot be read.
     #[error(transparent)]

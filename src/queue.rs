@@ -164,9 +164,10 @@ impl Queue {
         }
     }
 
-    /// Whether this thread may wait for batches to end: on a worker they may be waiting for it.
+    /// Whether this thread may wait for batches to end: on a worker they may be waiting for it, and so
+    /// may those of a queue without workers.
     pub(crate) fn may_wait(&self) -> bool {
-        !is_engaged(self.shared(), Role::Worker)
+        self.shared().has_workers && !is_engaged(self.shared(), Role::Worker)
     }
 
     /// Waits until an unfinished batch ends, if none has since `seen`.

@@ -6,6 +6,7 @@ use super::input::{Output, Slice, SliceId, SliceItem};
 use super::lifecycle::Phase;
 use super::schedule::{Lane, Turn};
 use super::{BatchId, OperationIndex, Timestamp};
+use crate::limits;
 use std::collections::BTreeMap;
 
 impl Kernel {
@@ -74,6 +75,9 @@ impl Kernel {
     }
 
     fn has_room(&self, lane: &Lane) -> bool {
+        if self.workers == 0 {
+            return self.asked > 0;
+        }
         let others = u32::try_from(self.slices.len()).unwrap_or(u32::MAX) - self.leased;
         // However many leased slices are out, one worker runs them.
         let busy = others + self.leased.min(1);
@@ -92,7 +96,12 @@ impl Kernel {
             .saturating_sub(u32::try_from(self.slices.len()).unwrap_or(u32::MAX))
             .max(1);
         let lane = self.lane(operation);
-        let mut most = lane.slice_items();
+        let mut most = if self.workers == 0 {
+            // How long handlers take is not to change what runs when.
+            self.asked.min(limits::FIRST_SLICE_ITEMS)
+        } else {
+            lane.slice_items()
+        };
         let spread = !lane.is_fast() && !lane.spec.exactly_once;
         let Some(member) = self.batches.get_mut(&batch) else {
             return Vec::new();
@@ -132,6 +141,7 @@ impl Kernel {
         items: Vec<SliceItem>,
         now: Timestamp,
     ) {
+        self.asked = 0;
         let id = SliceId(self.next_slice);
         self.next_slice += 1;
         if let Some(member) = self.batches.get_mut(&batch)

@@ -116,7 +116,10 @@ enum Dependent {
 
 #[derive(Debug)]
 pub(crate) struct Kernel {
+    /// Threads that run slices. With none, a slice is put out when somebody asks for it.
     pub(super) workers: u32,
+    /// Items in the slice that is being asked for, at most; 0 when none is.
+    pub(super) asked: u32,
     unfinished_limit: usize,
     pub(super) lanes: Vec<Lane>,
     pub(super) batches: BTreeMap<BatchId, Member>,
@@ -146,6 +149,7 @@ impl Kernel {
     ) -> Self {
         Self {
             workers,
+            asked: 0,
             unfinished_limit,
             lanes: operations.into_iter().map(Lane::new).collect(),
             batches: BTreeMap::new(),
@@ -219,12 +223,14 @@ impl Kernel {
                 self.failed = true;
                 self.dependents.clear();
             }
+            Input::HandOut { most } => self.asked = most,
             Input::Tick => {}
             Input::Closing => self.close(),
         }
         if !self.failed {
             self.fire_timers(now);
             self.schedule(now);
+            self.asked = 0;
         }
         std::mem::take(&mut self.out)
     }

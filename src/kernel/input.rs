@@ -99,6 +99,10 @@ pub(crate) enum Input {
     Committed,
     /// What was put out for recording may or may not be durable. The kernel goes silent.
     CommitFailed,
+    /// To a kernel without workers: put out one slice of so many items at most, if one may start.
+    HandOut {
+        most: u32,
+    },
     /// Time has passed.
     Tick,
     /// Start nothing more.

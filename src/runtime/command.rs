@@ -135,6 +135,13 @@ pub(crate) enum Command {
     LeaseReturned,
     /// A worker met a failure of the store.
     Failed(String),
+    /// From a queue without worker threads: hand out one slice of so many items at most, if one may
+    /// start. Answered when everything before it is durable and the slice is on its way.
+    #[cfg_attr(not(feature = "testing"), allow(dead_code))]
+    HandOut {
+        most: u32,
+        reply: Sender<()>,
+    },
     Tick,
     Close,
 }

@@ -7,7 +7,7 @@ use super::retention;
 use super::shared::{Engagement, Registered, Role, Shared, Threads};
 use super::tables::Tables;
 use super::watchdog;
-use super::worker::Worker;
+use super::worker::{Bench, Worker};
 use super::writer::{Outlets, Writer};
 use crate::clock::{Clock, Timeline, Wake};
 use crate::error::OpenError;
@@ -33,6 +33,7 @@ pub(crate) struct Setup {
     pub(crate) sealed_sequence: u64,
     /// The rows must be counted before the store is trusted.
     pub(crate) recount: bool,
+    /// With none, somebody else runs what is handed out.
     pub(crate) workers: usize,
     pub(crate) limits: Limits,
     pub(crate) keep_ended: Option<Duration>,
@@ -47,6 +48,11 @@ pub(crate) struct Engine {
 
 impl Engine {
     pub(crate) fn start(setup: Setup) -> Result<Self, OpenError> {
+        Self::start_at_bench(setup).map(|(engine, _)| engine)
+    }
+
+    /// With the bench, for whoever runs what is handed out when there are no worker threads.
+    pub(super) fn start_at_bench(setup: Setup) -> Result<(Self, Bench), OpenError> {
         let dir = setup.dir.clone();
         let damaged = |StoreError(what): StoreError| OpenError::Damaged {
             dir: dir.clone(),
@@ -74,7 +80,7 @@ impl Engine {
         let first_new_batch = next_batch;
         let (commands, inbox) = bounded(limits::WRITER_CHANNEL);
         let timeline = Arc::new(Timeline::new(setup.clock));
-        let shared = Arc::new(Shared::new(
+        let mut shared = Shared::new(
             commands,
             vault,
             timeline,
@@ -82,7 +88,9 @@ impl Engine {
             setup.limits,
             store_id,
             first_new_batch,
-        ));
+        );
+        shared.has_workers = setup.workers > 0;
+        let shared = Arc::new(shared);
         let loaded = recovery::load_unfinished(&committer, found, &shared).map_err(damaged)?;
         let (work, work_queue) = unbounded();
         let (leased, leased_queue) = unbounded();
@@ -92,6 +100,11 @@ impl Engine {
             leased,
             lease_home: lease_returns,
             leased_queue: leased_queue.clone(),
+        };
+        let bench = Bench {
+            work: work_queue,
+            leased: leased_queue,
+            lease_home,
         };
         let durable_writes = Arc::new(AtomicU64::new(0));
         let tables = Tables::new(
@@ -121,9 +134,7 @@ impl Engine {
             let worker = Worker::new(
                 Arc::clone(&shared),
                 Arc::clone(&setup.store),
-                work_queue.clone(),
-                leased_queue.clone(),
-                lease_home.clone(),
+                bench.clone(),
             );
             start_worker(&shared, number, worker)?;
         }
@@ -138,7 +149,7 @@ impl Engine {
             })?;
         }
         listen_to_clock(&shared);
-        Ok(Self { shared })
+        Ok((Self { shared }, bench))
     }
 
     /// Starts nothing more and waits until what runs has ended; false when `limit` came first.

@@ -10,6 +10,8 @@
 //! - Progress is published, and callers are answered, after the commit it depends on.
 
 mod command;
+#[cfg(feature = "testing")]
+mod drainer;
 mod engine;
 mod gate;
 mod handler;
@@ -26,6 +28,8 @@ mod writer;
 pub(crate) use command::{
     Command, Deletion, Idempotency, RetryOrigin, Steered, Submission, Submitted,
 };
+#[cfg(feature = "testing")]
+pub(crate) use drainer::{Drainer, NotDrained};
 pub(crate) use engine::{Engine, Setup};
 pub(crate) use gate::Gate;
 pub(crate) use handler::{Handler, Typed};

@@ -38,6 +38,8 @@ pub(super) struct Round {
     pub(super) deletions: Vec<(Sender<Steered>, Steered)>,
     /// To be looked at when the commit is durable.
     pub(super) deferred: Vec<Command>,
+    /// Who asks for a slice, and of how many items, when the commit is durable.
+    pub(super) hand_outs: Vec<(u32, Sender<()>)>,
     /// What to add to the operations' totals when the commit is durable.
     pub(super) counts: BTreeMap<OperationIndex, Counts>,
     /// The last slice whose table writes are in.

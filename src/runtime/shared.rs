@@ -121,6 +121,8 @@ pub(crate) struct Shared {
     pub(crate) registry: Registry,
     pub(crate) limits: Limits,
     pub(crate) store_id: u128,
+    /// False when handlers run only while somebody drains the queue.
+    pub(crate) has_workers: bool,
     /// Batches from this one on were submitted since the queue was opened.
     pub(crate) first_new_batch: BatchId,
     pub(crate) commits: AtomicU64,
@@ -159,6 +161,7 @@ impl Shared {
             registry: Registry::default(),
             limits,
             store_id,
+            has_workers: true,
             first_new_batch,
             commits: AtomicU64::new(0),
             deleted: AtomicU64::new(0),

@@ -22,6 +22,14 @@ const LEASE_TIME: Duration = Duration::from_millis(20);
 /// Results larger than this are handed over before the slice is through.
 const BLOCK_BYTES: usize = 512 << 10;
 
+/// Where a worker gets its work, and where the lease goes back to.
+#[derive(Clone)]
+pub(crate) struct Bench {
+    pub(crate) work: Receiver<Work>,
+    pub(crate) leased: Receiver<Job>,
+    pub(crate) lease_home: Sender<Box<Tables>>,
+}
+
 pub(crate) struct Worker {
     shared: Arc<Shared>,
     store: Arc<dyn Store>,
@@ -29,6 +37,10 @@ pub(crate) struct Worker {
     leased: Receiver<Job>,
     writer: Sender<Command>,
     lease_home: Sender<Box<Tables>>,
+    /// Slices end early when they have run for long.
+    timed: bool,
+    /// Attempts that this worker has run.
+    attempts: u64,
     /// The lease, while this worker holds it.
     tables: Option<Tables>,
     /// The chunk that was read last: the next slice of the batch is often in it.
@@ -43,11 +55,14 @@ impl Worker {
     pub(crate) fn new(
         shared: Arc<Shared>,
         store: Arc<dyn Store>,
-        work: Receiver<Work>,
-        leased: Receiver<Job>,
-        lease_home: Sender<Box<Tables>>,
+        bench: Bench,
     ) -> Self {
         let writer = shared.commands.clone();
+        let Bench {
+            work,
+            leased,
+            lease_home,
+        } = bench;
         Self {
             shared,
             store,
@@ -55,6 +70,8 @@ impl Worker {
             leased,
             writer,
             lease_home,
+            timed: true,
+            attempts: 0,
             tables: None,
             chunk: None,
             output: Vec::new(),
@@ -68,6 +85,23 @@ impl Worker {
                 return;
             }
         }
+    }
+
+    /// A worker whose slices do not depend on how long handlers take.
+    #[cfg(feature = "testing")]
+    pub(super) fn untimed(self) -> Self {
+        Self {
+            timed: false,
+            ..self
+        }
+    }
+
+    /// Runs what was handed out; how many attempts that was, `None` when the writer is gone.
+    #[cfg(feature = "testing")]
+    pub(super) fn run_one(&mut self, work: Work) -> Option<u64> {
+        let before = self.attempts;
+        self.tick(work).ok()?;
+        Some(self.attempts - before)
     }
 
     fn tick(&mut self, work: Work) -> Result<(), WriterGone> {
@@ -109,6 +143,7 @@ impl Worker {
         match self.run_slice(job) {
             Ok(finished) => {
                 let whole = finished.verdicts.len() == job.slice.items.len();
+                self.attempts += finished.verdicts.len() as u64;
                 self.send(Command::Finished(Box::new(finished)))?;
                 Ok(whole)
             }
@@ -146,7 +181,7 @@ impl Worker {
         for item in &job.slice.items {
             let has_run = !finished.verdicts.is_empty();
             let written = workspace.tables.as_ref().map_or(0, Tables::slice_bytes);
-            let is_due = since.elapsed() >= limits::SLICE_TIME
+            let is_due = (self.timed && since.elapsed() >= limits::SLICE_TIME)
                 || finished.block.bytes() + written >= BLOCK_BYTES;
             if !job.live.gate.lets_pass() || (has_run && is_due) {
                 break;

@@ -196,6 +196,10 @@ impl Writer {
                 Ok(())
             }
             Command::Failed(reason) => Err(StoreError(reason)),
+            Command::HandOut { most, reply } => {
+                self.round.hand_outs.push((most, reply));
+                Ok(())
+            }
             Command::Tick => self.handle(Input::Tick),
             Command::Close => {
                 self.closing = true;
@@ -645,7 +649,19 @@ impl Writer {
             let _ = reply.send(answer);
         }
         self.deferred.extend(round.deferred);
+        for (most, reply) in round.hand_outs {
+            self.hand_out(most)?;
+            let _ = reply.send(());
+        }
         Ok(())
+    }
+
+    /// Hands out a slice to whoever asked for it; nothing waits for a commit.
+    fn hand_out(&mut self, most: u32) -> Result<(), StoreError> {
+        let now = self.shared.timeline.now();
+        let outputs = self.kernel.handle(Input::HandOut { most }, now);
+        publish(&mut self.kernel, &self.active, &self.shared);
+        self.act(outputs, &Block::default())
     }
 
     fn ticket(&mut self, caller: Caller) -> Ticket {

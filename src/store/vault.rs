@@ -58,6 +58,12 @@ impl Vault {
         })
     }
 
+    /// The store, for one who runs handlers, unless it was closed or has failed.
+    #[cfg(feature = "testing")]
+    pub(crate) fn store(&self) -> Option<Arc<dyn Store>> {
+        self.state().store.clone()
+    }
+
     /// Lets go of the store, and turns everybody away. It closes when the last handler that uses it
     /// has ended.
     pub(crate) fn close(&self) {

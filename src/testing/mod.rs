@@ -1,8 +1,20 @@
-//! For tests of applications, and of this library: a queue in memory whose crashes are commands, and a
-//! clock that stands still until it is moved. Feature `testing`.
+//! Tests of applications: a queue in memory that runs when the test says so, a clock that stands still until
+//! it is moved, crashes that are commands, and assertions. Feature `testing`; turn it on for tests alone:
+//!
+//! ```toml
+//! [dev-dependencies]
+//! batchwright = { version = "0.1", features = ["testing"] }
+//! ```
+//!
+//! # An operation
+//!
+//! [`Builder::open_to_drain`](crate::Builder::open_to_drain) opens a queue without worker threads. Batches are
+//! submitted as always; [`drain`](DrainedQueue::drain) then runs everything that can run, on this thread, in an
+//! order that is always the same, and has made it durable when it returns. [`Assertions`] say what must have
+//! come out, and show what did when it has not:
 //!
 //! ```
-//! use batchwright::testing::{ManualClock, MemoryDisk};
+//! use batchwright::testing::{Assertions, MemoryDisk};
 //! use batchwright::{AtLeastOnce, Context, Failure, Operation, Queue};
 //!
 //! struct Shout;
@@ -14,180 +26,140 @@
 //!     type Guarantee = AtLeastOnce;
 //!
 //!     fn run(&self, text: String, _cx: &mut Context<AtLeastOnce>) -> Result<String, Failure> {
+//!         if text.is_empty() {
+//!             return Err(Failure::permanent("silent", "there is nothing to shout"));
+//!         }
 //!         Ok(text.to_uppercase())
 //!     }
 //! }
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let disk = MemoryDisk::new();
-//! let open = || Queue::builder("unused").register(Shout).clock(ManualClock::new()).open_in_memory(&disk);
+//! let queue = Queue::builder("unused").register(Shout).open_to_drain(&MemoryDisk::new())?;
+//! let batch = queue.submit::<Shout>(["hello".to_owned(), String::new()])?;
+//! batch.assert_unfinished(0);
 //!
-//! let queue = open()?;
-//! let id = queue.submit::<Shout>(["hello".to_owned()])?.id();
-//! disk.cut_power(); // as if the process died here: what was acknowledged is on the disk
-//! let queue = open()?;
-//! let report = queue.batch(id)?.wait()?;
-//! assert_eq!(report.status.succeeded, 1);
+//! assert_eq!(queue.drain()?, 2); // attempts
+//! assert_eq!(batch.assert_succeeded(0), "HELLO");
+//! let failure = batch.assert_failed(1, "silent");
+//! assert!(!failure.retryable);
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # A retry, and the clock
+//!
+//! With a [`ManualClock`] no test waits. What waits for a moment waits until the test moves the clock to it;
+//! `drain` leaves it alone until then. A retry comes at most a quarter of its wait early, and never late:
+//!
+//! ```
+//! # use batchwright::{AtLeastOnce, Context, Failure, Operation, Queue};
+//! use batchwright::RetryPolicy;
+//! use batchwright::testing::{Assertions, ManualClock, MemoryDisk};
+//! use std::time::Duration;
+//!
+//! const MINUTE: Duration = Duration::from_secs(60);
+//!
+//! struct Fetch;
+//!
+//! impl Operation for Fetch {
+//! #     const NAME: &'static str = "fetch";
+//! #     type Item = u64;
+//! #     type Output = u64;
+//! #     type Guarantee = AtLeastOnce;
+//!     // ...
+//!     fn run(&self, page: u64, cx: &mut Context<AtLeastOnce>) -> Result<u64, Failure> {
+//!         if cx.attempt() == 1 {
+//!             return Err(Failure::retryable("busy", "the other side is busy"));
+//!         }
+//!         Ok(page)
+//!     }
+//!
+//!     fn retry(&self) -> RetryPolicy {
+//!         RetryPolicy::exponential(3, MINUTE)
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let clock = ManualClock::new();
+//! let queue =
+//!     Queue::builder("unused").register(Fetch).clock(clock.clone()).open_to_drain(&MemoryDisk::new())?;
+//! let batch = queue.submit::<Fetch>([7])?;
+//! queue.drain()?;
+//! batch.assert_unfinished(0);
+//! assert_eq!(batch.status()?.waiting, 1);
+//!
+//! clock.advance(MINUTE);
+//! queue.drain()?;
+//! assert_eq!(batch.assert_all_succeeded(), [7]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # A crash in the middle
+//!
+//! A [`MemoryDisk`] keeps what is durable and nothing else. [`cut_power`](MemoryDisk::cut_power) ends the
+//! process as far as the disk can tell; the next open is the restart.
+//! [`drain_at_most`](DrainedQueue::drain_at_most) gets the batch to where it is to crash:
+//!
+//! ```
+//! use batchwright::testing::{Assertions, MemoryDisk};
+//! # use batchwright::{Context, ExactlyOnce, Failure, Operation, Queue, Table};
+//! #
+//! # const TOTAL: Table<str, u64> = Table::new("total");
+//! #
+//! # struct Count;
+//! #
+//! # impl Operation for Count {
+//! #     const NAME: &'static str = "count";
+//! #     type Item = u64;
+//! #     type Output = u64;
+//! #     type Guarantee = ExactlyOnce;
+//! #
+//! #     fn run(&self, n: u64, cx: &mut Context<ExactlyOnce>) -> Result<u64, Failure> {
+//! #         let total = cx.get(&TOTAL, "all")?.unwrap_or(0) + n;
+//! #         cx.put(&TOTAL, "all", &total)?;
+//! #         Ok(total)
+//! #     }
+//! # }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let disk = MemoryDisk::new();
+//! let open = || Queue::builder("unused").register(Count).open_to_drain(&disk);
+//!
+//! let queue = open()?;
+//! let id = queue.submit::<Count>([1, 2, 3])?.id();
+//! queue.drain_at_most(2)?;
+//! disk.cut_power();
+//! drop(queue);
+//!
+//! let queue = open()?;
+//! let batch = queue.batch(id)?.typed::<Count>()?;
+//! batch.assert_succeeded(1);
+//! batch.assert_unfinished(2);
+//! queue.drain()?;
+//! assert_eq!(batch.assert_all_succeeded(), [1, 3, 6]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! To crash while a handler runs, cut the power in the handler: it is an ordinary closure's or struct's right
+//! to hold a clone of the disk. Its item has no outcome then, and runs again after the restart.
+//!
+//! # Worker threads
+//!
+//! Code that waits for its batches, and code whose handlers must run side by side, wants real threads:
+//! [`Builder::open_in_memory`](crate::Builder::open_in_memory) opens an ordinary queue on such a disk.
+//! [`hold_commits`](MemoryDisk::hold_commits) and [`fail_next_commit`](MemoryDisk::fail_next_commit) show what
+//! the application does when the disk is slow or broken.
 
-use crate::builder::{Builder, initial_rows};
-use crate::clock::{Clock, Wake};
-use crate::error::OpenError;
-use crate::queue::Queue;
-use crate::store::memory::{self, MemoryStore};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+mod assertions;
+mod clock;
+mod disk;
+mod drain;
+mod fuzzing;
 
-/// What a commit that fails leaves behind; the queue cannot tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CommitFault {
-    /// Nothing of the commit is on the disk.
-    NotDone,
-    /// All of it is.
-    Done,
-}
-
-/// A disk in memory, for [`Builder::open_in_memory`]. Clones are the same disk.
-#[derive(Debug, Clone, Default)]
-pub struct MemoryDisk(memory::MemoryDisk);
-
-impl MemoryDisk {
-    /// An empty disk.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Ends the process that has the store open, as far as the disk can tell: whatever its queue still
-    /// tries to store fails and changes nothing, and the disk can be opened again. What was acknowledged
-    /// before is there.
-    pub fn cut_power(&self) {
-        self.0.cut_power();
-    }
-
-    /// Makes the next commit fail. The queue latches failed.
-    pub fn fail_next_commit(&self, fault: CommitFault) {
-        self.0.fail_next_commit(match fault {
-            CommitFault::NotDone => memory::CommitFault::NotDone,
-            CommitFault::Done => memory::CommitFault::Done,
-        });
-    }
-
-    /// Commits done since the disk was made.
-    pub fn commits(&self) -> u64 {
-        self.0.commits()
-    }
-
-    /// Rows that the store has on the disk, of the engine and of tables: to see that nothing is left behind.
-    pub fn rows(&self) -> usize {
-        self.0.rows()
-    }
-
-    /// Makes commits wait until the returned value is dropped or the power is cut.
-    pub fn hold_commits(&self) -> HeldCommits {
-        HeldCommits(self.0.hold_commits())
-    }
-}
-
-/// Commits wait while this lives: from [`MemoryDisk::hold_commits`].
-#[derive(Debug)]
-pub struct HeldCommits(memory::HeldCommits);
-
-impl HeldCommits {
-    /// Waits until a commit is waiting; false when none came in half a minute.
-    #[must_use]
-    pub fn wait_for_commit(&self) -> bool {
-        self.0.wait_for_commit()
-    }
-}
-
-impl Builder {
-    /// Opens the queue on a disk in memory, for tests; the directory is not used. Feature `testing`.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open).
-    pub fn open_in_memory(self, disk: &MemoryDisk) -> Result<Queue, OpenError> {
-        self.check()?;
-        let initial = initial_rows()?;
-        let store = MemoryStore::open(&disk.0, || initial)?;
-        let sealed_sequence = store.sealed_sequence();
-        self.start(Arc::new(store), sealed_sequence, false)
-    }
-}
-
-/// A clock that stands still until it is moved. Clones are the same clock.
-///
-/// Queues that use it notice at once when it moves.
-#[derive(Clone)]
-pub struct ManualClock(Arc<Mutex<Hands>>);
-
-struct Hands {
-    now: SystemTime,
-    watchers: Vec<Wake>,
-}
-
-impl ManualClock {
-    /// A clock that shows 2025-01-01T00:00:00Z.
-    pub fn new() -> Self {
-        Self::at(UNIX_EPOCH + Duration::from_secs(1_735_689_600))
-    }
-
-    /// A clock that shows `now`.
-    pub fn at(now: SystemTime) -> Self {
-        let watchers = Vec::new();
-        Self(Arc::new(Mutex::new(Hands { now, watchers })))
-    }
-
-    /// Moves the clock forward.
-    pub fn advance(&self, by: Duration) {
-        let to = self.hands().now + by;
-        self.set(to);
-    }
-
-    /// Sets the clock, forward or back.
-    pub fn set(&self, now: SystemTime) {
-        let watchers = {
-            let mut hands = self.hands();
-            hands.now = now;
-            hands.watchers.clone()
-        };
-        for watcher in watchers {
-            watcher.wake();
-        }
-    }
-
-    fn hands(&self) -> MutexGuard<'_, Hands> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Default for ManualClock {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Clock for ManualClock {
-    fn now(&self) -> SystemTime {
-        self.hands().now
-    }
-
-    fn on_jump(&self, wake: Wake) {
-        self.hands().watchers.push(wake);
-    }
-}
-
-impl std::fmt::Debug for ManualClock {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("ManualClock")
-            .field(&self.hands().now)
-            .finish()
-    }
-}
-
-/// Decodes `bytes` as every kind of stored record, as a fuzz target: whatever they are, this neither
-/// panics nor allocates much more than they take.
-pub fn decode_any_record(bytes: &[u8]) {
-    crate::store::decode_any(bytes);
-}
+pub use assertions::Assertions;
+pub use clock::ManualClock;
+pub use disk::{CommitFault, HeldCommits, MemoryDisk};
+pub use drain::{DrainError, DrainedQueue};
+pub use fuzzing::decode_any_record;
