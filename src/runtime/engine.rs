@@ -131,11 +131,7 @@ impl Engine {
         let (lives, writer_lives) = bounded(0);
         start_watchdog(&shared, writer_lives)?;
         for number in 0..setup.workers {
-            let worker = Worker::new(
-                Arc::clone(&shared),
-                Arc::clone(&setup.store),
-                bench.clone(),
-            );
+            let worker = Worker::new(Arc::clone(&shared), Arc::clone(&setup.store), bench.clone());
             start_worker(&shared, number, worker)?;
         }
         spawn(&shared, "batchwright-writer".to_owned(), move || {

@@ -52,11 +52,7 @@ pub(crate) struct Worker {
 struct WriterGone;
 
 impl Worker {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        store: Arc<dyn Store>,
-        bench: Bench,
-    ) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, store: Arc<dyn Store>, bench: Bench) -> Self {
         let writer = shared.commands.clone();
         let Bench {
             work,

@@ -1,7 +1,7 @@
 //! What the behaviour tests share: scripted operations, doors that handlers wait at, and a bystander that
 //! nothing may change.
 
-use batchwright::testing::{ManualClock, MemoryDisk};
+use batchwright::testing::{DrainedQueue, ManualClock, MemoryDisk};
 use batchwright::{
     AtLeastOnce, Batch, BatchId, BatchType, Builder, Context, ExactlyOnce, Failure, Guarantee,
     ItemOutcome, Operation, Outcome, Queue, Report, RetryPolicy, ShutdownError, State, Status,
@@ -163,13 +163,27 @@ pub(crate) struct Bystander {
 
 impl Bystander {
     pub(crate) fn enter(queue: &Queue) -> Result<Self, Box<dyn Error>> {
+        Self::enter_as(queue, || Ok(()))
+    }
+
+    /// Into a queue that runs only when it is drained.
+    pub(crate) fn enter_drained(queue: &DrainedQueue) -> Result<Self, Box<dyn Error>> {
+        Self::enter_as(queue, || {
+            queue.drain()?;
+            Ok(())
+        })
+    }
+
+    fn enter_as(queue: &Queue, run: impl Fn() -> Tested) -> Result<Self, Box<dyn Error>> {
         let waiting = queue.submit::<Watch>([0, 1, 2])?;
+        run()?;
         let settled = |status: &Status| {
             (status.succeeded, status.waiting, status.in_flight) == (1, 2, 0)
                 && status.state == State::Running
         };
         eventually(|| waiting.status().is_ok_and(|status| settled(&status)));
         let stopped = queue.submit::<Watch>([0, 1])?;
+        run()?;
         eventually(|| stopped.status().is_ok_and(|status| status.waiting == 1));
         stopped.stop()?;
         stopped.ends()?;

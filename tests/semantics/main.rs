@@ -6,7 +6,9 @@
 
 mod harness;
 
+mod assertions;
 mod deleting;
+mod draining;
 mod durability;
 mod exactly_once;
 mod failed_store;

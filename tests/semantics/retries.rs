@@ -1,9 +1,10 @@
 //! Attempts after failures, and the waits between them.
 
 use crate::harness::{
-    Bystander, Call, Ends, Log, Post, Tested, add, eventually, fresh, outcomes, queue_on, sum,
+    Bystander, Call, Ends, Log, Post, Tested, add, fresh, outcomes, queue_on, sum,
 };
 use batchwright::limits::FAILURE_MESSAGE_BYTES;
+use batchwright::testing::Assertions;
 use batchwright::{Clock, Failure, Outcome, RetryPolicy, State};
 use std::time::Duration;
 
@@ -28,23 +29,28 @@ fn a_retry_waits_while_other_items_and_batches_go_on() -> Tested {
     let log = Log::new();
     let queue = queue_on(&clock)
         .register(odd_ones_retry(&log))
-        .open_in_memory(&disk)?;
-    let bystander = Bystander::enter(&queue)?;
+        .open_to_drain(&disk)?;
+    let bystander = Bystander::enter_drained(&queue)?;
     let batch = queue.submit::<Call>(0..10)?;
     let shown = || {
         batch
             .status()
             .map(|s| (s.succeeded, s.waiting, s.in_flight))
     };
-    eventually(|| shown() == Ok((5, 5, 0)));
-    assert_eq!(queue.submit::<Call>([2, 4])?.ends()?.status.succeeded, 2);
+    assert_eq!(queue.drain()?, 10);
+    assert_eq!(shown(), Ok((5, 5, 0)));
+    let beside = queue.submit::<Call>([2, 4])?;
+    assert_eq!(queue.drain()?, 2);
+    assert_eq!(beside.assert_all_succeeded(), [2, 4]);
     // Jitter takes at most a quarter of a wait.
     clock.advance(MINUTE * 3 / 4 - Duration::from_millis(1));
-    assert_eq!(queue.submit::<Call>([6])?.ends()?.status.succeeded, 1);
+    let beside = queue.submit::<Call>([6])?;
+    assert_eq!(queue.drain()?, 1);
+    assert_eq!(beside.assert_all_succeeded(), [6]);
     assert_eq!(shown(), Ok((5, 5, 0)));
     clock.advance(MINUTE / 4 + Duration::from_millis(1));
-    let report = batch.ends()?;
-    assert_eq!(report.status.state, State::Completed);
+    assert_eq!(queue.drain()?, 5);
+    batch.assert_state(State::Completed);
     for outcome in outcomes(&batch)? {
         let attempts = 1 + outcome.index as u32 % 2;
         assert_eq!(outcome.attempts, attempts, "item {}", outcome.index);
@@ -65,29 +71,27 @@ fn retry_waits_survive_a_crash_and_neither_begin_anew_nor_end_early() -> Tested 
     let log = Log::new();
     let queue = queue_on(&clock)
         .register(odd_ones_retry(&log))
-        .open_in_memory(&disk)?;
-    let bystander = Bystander::enter(&queue)?;
+        .open_to_drain(&disk)?;
+    let bystander = Bystander::enter_drained(&queue)?;
     let id = queue.submit::<Call>(0..10)?.id();
-    eventually(|| {
-        queue
-            .batch(id)
-            .and_then(|b| b.status())
-            .is_ok_and(|s| s.waiting == 5)
-    });
+    assert_eq!(queue.drain()?, 10);
+    assert_eq!(queue.batch(id)?.status()?.waiting, 5);
     clock.advance(MINUTE / 2);
     disk.cut_power();
     drop(queue);
 
     let queue = queue_on(&clock)
         .register(odd_ones_retry(&log))
-        .open_in_memory(&disk)?;
+        .open_to_drain(&disk)?;
     let batch = queue.batch(id)?.typed::<Call>()?;
     let status = batch.status()?;
     assert_eq!((status.succeeded, status.waiting), (5, 5));
-    queue.submit::<Call>([2, 4])?.ends()?;
+    queue.submit::<Call>([2, 4])?;
+    assert_eq!(queue.drain()?, 2);
     assert_eq!(batch.status()?.waiting, 5);
     clock.advance(MINUTE / 2);
-    assert_eq!(batch.ends()?.status.succeeded, 10);
+    assert_eq!(queue.drain()?, 5);
+    batch.assert_all_succeeded();
     assert!(
         outcomes(&batch)?
             .iter()
@@ -104,15 +108,11 @@ fn a_clock_that_is_set_back_does_not_prolong_waits() -> Tested {
         let log = Log::new();
         let mut queue = queue_on(&clock)
             .register(odd_ones_retry(&log))
-            .open_in_memory(&disk)?;
-        let bystander = Bystander::enter(&queue)?;
+            .open_to_drain(&disk)?;
+        let bystander = Bystander::enter_drained(&queue)?;
         let id = queue.submit::<Call>([1])?.id();
-        eventually(|| {
-            queue
-                .batch(id)
-                .and_then(|b| b.status())
-                .is_ok_and(|s| s.waiting == 1)
-        });
+        assert_eq!(queue.drain()?, 1);
+        assert_eq!(queue.batch(id)?.status()?.waiting, 1);
         if reopen {
             queue.shutdown(MINUTE)?;
         }
@@ -123,12 +123,14 @@ fn a_clock_that_is_set_back_does_not_prolong_waits() -> Tested {
                     odd_ones_retry(&log)
                         .retry(RetryPolicy::exponential(2, MINUTE).longest_wait(MINUTE)),
                 )
-                .open_in_memory(&disk)?;
+                .open_to_drain(&disk)?;
         }
         // The queue has looked at the clock: while items wait it does so every few seconds.
-        queue.submit::<Call>([2])?.ends()?;
+        queue.submit::<Call>([2])?;
+        assert_eq!(queue.drain()?, 1);
         clock.advance(MINUTE);
-        assert_eq!(queue.batch(id)?.ends()?.status.succeeded, 1);
+        assert_eq!(queue.drain()?, 1);
+        queue.batch(id)?.assert_all_succeeded();
         bystander.assert_unchanged(&queue);
     }
     Ok(())
@@ -170,10 +172,10 @@ fn a_permanent_failure_and_a_panic_are_not_retried() -> Tested {
     });
     let queue = queue_on(&clock)
         .register(call.retry(RetryPolicy::exponential(9, Duration::ZERO)))
-        .open_in_memory(&disk)?;
-    let bystander = Bystander::enter(&queue)?;
+        .open_to_drain(&disk)?;
+    let bystander = Bystander::enter_drained(&queue)?;
     let batch = queue.submit::<Call>([0, 1])?;
-    batch.ends()?;
+    assert_eq!(queue.drain()?, 2);
     let outcomes = outcomes(&batch)?;
     assert!(outcomes.iter().all(|o| o.attempts == 1));
     let panicked = Failure::permanent(Failure::PANICKED, "item 1 is too hot");

@@ -4,6 +4,7 @@
 //! through the rig is checked to have left the bystander batches alone. [`chaos`] drives a kernel with
 //! random inputs and faults, judged by [`checker`], which shares no structure with the kernel.
 
+mod asked;
 mod books;
 mod chaos;
 mod checker;
