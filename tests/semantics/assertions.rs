@@ -84,6 +84,9 @@ fn what_does_not_hold_is_shown_as_it_was_found() -> Tested {
     assert_says(&waits, &[unfinished, &status]);
     assert_says(&said(|| batch.assert_unfinished(0)), &[succeeded, &status]);
     assert_says(&said(|| batch.assert_unfinished(1)), &[failed, &status]);
+    let fresh = queue.submit::<Mail>([1, 2])?;
+    let queued = said(|| fresh.assert_all_succeeded());
+    assert_says(&queued, &["all 2 items", "2 items have no outcome"]);
     let state = said(|| batch.assert_state(State::Completed));
     assert_says(&state, &["to be completed", &status]);
     bystander.assert_unchanged(&queue);

@@ -155,8 +155,9 @@ fn handlers_run_on_the_thread_that_drains_and_nothing_runs_before() -> Tested {
         let batch = queue.batch(id)?;
         let status = batch.assert_state(State::Queued);
         assert_eq!((status.in_flight, status.started_at), (0, None));
+        let at_once = Duration::from_millis(1);
+        assert_eq!(batch.wait_timeout(at_once), Err(WaitError::WouldDeadlock));
         assert_eq!(batch.wait(), Err(WaitError::WouldDeadlock));
-        assert_eq!(batch.wait_timeout(AMPLE), Err(WaitError::WouldDeadlock));
         Ok(())
     };
     stands(&queue)?;
@@ -454,6 +455,39 @@ fn a_shutdown_waits_for_the_handler_that_a_drain_runs() -> Tested {
     assert_eq!(queue.drain()?, 1);
     assert_eq!(sum(&queue, "all")?, 11);
     bystander.assert_unchanged(&queue);
+    Ok(())
+}
+
+#[test]
+fn the_disk_is_free_when_a_shutdown_in_the_middle_of_a_drain_returns() -> Tested {
+    for round in 0..50 {
+        let (disk, clock) = fresh();
+        let begun = Door::new();
+        begun.open();
+        let at = begun.clone();
+        let post = Post::new(move |n, cx| {
+            at.pass();
+            add(cx, "all", n)
+        });
+        let queue = queue_on(&clock).register(post).open_to_drain(&disk)?;
+        let bystander = Bystander::enter_drained(&queue)?;
+        let id = queue.submit::<Post>((0..1_000).map(|_| 1))?.id();
+        thread::scope(|scope| -> Tested {
+            let draining = scope.spawn(|| queue.drain());
+            begun.wait_for(100);
+            queue.shutdown(AMPLE)?;
+            let post = Post::new(|n, cx| add(cx, "all", n));
+            let again = queue_on(&clock).register(post).open_to_drain(&disk);
+            let again = again.map_err(|error| format!("round {round}: {error}"))?;
+            let before = again.batch(id)?.status()?.succeeded;
+            assert_eq!(sum(&again, "all")?, before);
+            assert_eq!(again.drain()?, 1_000 - before);
+            bystander.assert_unchanged(&again);
+            let drained = draining.join().map_err(|_| "the drain panicked")?;
+            assert!(before == 1_000 || drained == Err(DrainError::Closed));
+            Ok(())
+        })?;
+    }
     Ok(())
 }
 
