@@ -19,9 +19,9 @@ use std::sync::Arc;
 /// - Waiting for a batch that has not ended answers [`WaitError::WouldDeadlock`](crate::WaitError::WouldDeadlock)
 ///   at once, on every thread: nobody would end it. So does [`import`](Queue::import) answer
 ///   [`SubmitError::Full`](crate::SubmitError::Full) where it would wait for room.
-/// - What runs when is fixed. Batches take turns, up to 16 items at a time, in the order in which they were
-///   submitted; within its turn a batch runs its items in their order. How long a handler takes changes
-///   nothing. As long as one thread at a time submits, and a [`ManualClock`](super::ManualClock) is the
+/// - What runs when is fixed. Of those with the highest priority, batches take turns, up to 16 items at a
+///   time, in the order in which they were submitted; within its turn a batch runs its items in their order.
+///   How long a handler takes changes nothing. As long as one thread at a time submits, and a [`ManualClock`](super::ManualClock) is the
 ///   clock, the same calls give the same attempts in the same order.
 pub struct DrainedQueue {
     queue: Queue,
@@ -52,8 +52,9 @@ impl DrainedQueue {
     /// Runs everything that can run, also what handlers submit meanwhile, and returns how many attempts
     /// that were. Their outcomes are durable when this returns, and what follows from them has happened.
     ///
-    /// What cannot run stays as it is: items that wait for another attempt until the clock is moved, stopped
-    /// batches, batches of operations that are paused or not registered. Two threads that drain one queue
+    /// What cannot run stays as it is: items that wait for another attempt, and batches that are not to start
+    /// yet, until the clock is moved; stopped batches; batches of operations that are paused, not registered,
+    /// or blocked by an item that cannot be decoded. Two threads that drain one queue
     /// take turns. While handlers always submit more, this does not return; see
     /// [`drain_at_most`](Self::drain_at_most).
     ///

@@ -142,8 +142,8 @@
 //! # }
 //! ```
 //!
-//! To crash while a handler runs, cut the power in the handler: it is an ordinary closure's or struct's right
-//! to hold a clone of the disk. Its item has no outcome then, and runs again after the restart.
+//! To crash while a handler runs, give the operation a clone of the disk, and cut the power in the handler.
+//! Its item has no outcome then, and runs again after the restart.
 //!
 //! # Worker threads
 //!

@@ -96,10 +96,10 @@ fn what_does_not_hold_is_shown_as_it_was_found() -> Tested {
 #[test]
 fn an_item_that_is_not_there_and_a_queue_that_is_closed_fail_every_assertion() -> Tested {
     let (queue, batch, _) = mixed()?;
-    let every: [&dyn Fn(&Batch<Call>); 3] = [
-        &|batch| assert_eq!(batch.assert_succeeded(3), 0),
-        &|batch| drop(batch.assert_failed(3, "busy")),
-        &|batch| batch.assert_unfinished(3),
+    let every: [fn(&Batch<Call>); 3] = [
+        |batch| assert_eq!(batch.assert_succeeded(3), 0),
+        |batch| drop(batch.assert_failed(3, "busy")),
+        |batch| batch.assert_unfinished(3),
     ];
     for assertion in every {
         assert_says(&said(|| assertion(&batch)), &["there is no item 3"]);

@@ -7,8 +7,8 @@ use crate::harness::{
 use batchwright::limits::Limits;
 use batchwright::testing::{Assertions, CommitFault, DrainError, DrainedQueue};
 use batchwright::{
-    BatchId, Blocked, Context, ExactlyOnce, Failure, Guarantee, OpenError, Operation, Queue,
-    RetryPolicy, ShutdownError, State, SubmitError, WaitError,
+    BatchId, Blocked, Clock, Context, ExactlyOnce, Failure, Guarantee, OpenError, Operation, Queue,
+    RetryPolicy, ShutdownError, State, SubmitError, SubmitOptions, WaitError,
 };
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -114,7 +114,7 @@ fn the_same_calls_make_the_same_attempts_in_the_same_order_however_long_handlers
 }
 
 #[test]
-fn batches_take_turns_in_the_order_in_which_they_came() -> Tested {
+fn batches_take_turns_by_priority_and_in_the_order_in_which_they_came() -> Tested {
     let (disk, clock) = fresh();
     let log = Log::new();
     let ran = log.clone();
@@ -126,9 +126,12 @@ fn batches_take_turns_in_the_order_in_which_they_came() -> Tested {
     let bystander = Bystander::enter_drained(&queue)?;
     let a = u64::from(queue.submit::<Call>(0..20)?.id());
     let b = u64::from(queue.submit::<Call>(0..3)?.id());
-    assert_eq!(queue.drain()?, 23);
-    let expected: Vec<_> = (0..16)
-        .map(|n| (a, n))
+    let first = SubmitOptions::new().priority(1);
+    let c = u64::from(queue.submit_with::<Call>(0..2, first)?.id());
+    assert_eq!(queue.drain()?, 25);
+    let expected: Vec<_> = (0..2)
+        .map(|n| (c, n))
+        .chain((0..16).map(|n| (a, n)))
         .chain((0..3).map(|n| (b, n)))
         .chain((16..20).map(|n| (a, n)))
         .collect();
@@ -249,6 +252,8 @@ fn items_wait_for_the_clock_and_not_for_the_drain() -> Tested {
         .open_to_drain(&disk)?;
     let bystander = Bystander::enter_drained(&queue)?;
     let batch = queue.submit::<Call>([5, 6])?;
+    let later = SubmitOptions::new().not_before(clock.now() + MINUTE * 3);
+    let later = queue.submit_with::<Call>([7], later)?;
     assert_eq!((queue.drain()?, queue.drain()?), (2, 0));
     assert_eq!(batch.assert_state(State::Running).waiting, 2);
     clock.advance(MINUTE * 3 / 4 - Duration::from_millis(1));
@@ -256,6 +261,12 @@ fn items_wait_for_the_clock_and_not_for_the_drain() -> Tested {
     clock.advance(MINUTE);
     assert_eq!((queue.drain()?, queue.drain()?), (2, 0));
     assert_eq!(batch.assert_all_succeeded(), [5, 6]);
+    later.assert_state(State::Queued);
+    clock.advance(MINUTE * 3);
+    assert_eq!((queue.drain()?, queue.drain()?), (1, 0));
+    clock.advance(MINUTE);
+    assert_eq!(queue.drain()?, 1);
+    assert_eq!(later.assert_all_succeeded(), [7]);
     bystander.assert_unchanged(&queue);
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::rig::{OP, SECOND_OP, at_least_once, exactly_once};
 use crate::kernel::{
-    BatchId, Input, Kernel, OperationIndex, Output, Slice, Ticket, Timestamp, Verdict,
+    BatchId, Input, Kernel, OperationIndex, Output, Slice, Terms, Ticket, Timestamp, Verdict,
 };
 use crate::limits;
 
