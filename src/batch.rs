@@ -7,6 +7,7 @@ use crate::outcome::{self, Outcomes};
 use crate::retry_failed;
 use crate::runtime::{Command, Deletion, Live, Role, Shared, Steered, is_engaged};
 use crate::status::{Blocked, Report, Status};
+use crate::target;
 use crossbeam_channel::Sender;
 use serde::de::DeserializeOwned;
 use std::fmt;
@@ -280,17 +281,28 @@ impl<O> Batch<O> {
         })
     }
 
-    /// This batch, as one of operation `P`.
+    /// This batch, as one of operation `P`: of the type that is registered under the name of the batch's
+    /// operation, whatever that name is. Where none is registered, by the names of `P`.
     ///
     /// # Errors
     /// [`BatchError::WrongOperation`] when it is of another.
     pub fn typed<P: Operation>(&self) -> Result<Batch<P>, BatchError> {
         let found = &*self.live.operation_name;
-        if found != P::NAME {
+        let registered = self.live.operation.map(|at| self.shared.operation(at));
+        let is_one = match registered.and_then(|registered| registered.handler.as_deref()) {
+            Some(handler) => target::is_of_type::<P>(handler),
+            None => found == P::NAME || P::ALIASES.contains(&found),
+        };
+        if !is_one {
+            let expected = if found == P::NAME {
+                std::any::type_name::<P>()
+            } else {
+                P::NAME
+            };
             return Err(BatchError::WrongOperation {
                 id: self.live.id,
                 found: found.to_owned(),
-                expected: P::NAME.to_owned(),
+                expected: expected.to_owned(),
             });
         }
         Ok(Batch::new(Arc::clone(&self.shared), Arc::clone(&self.live)))

@@ -1,14 +1,21 @@
 //! Opening a queue.
 
 use crate::clock::{Clock, SystemClock};
+use crate::context::Context;
 use crate::error::OpenError;
+use crate::failure::Failure;
+use crate::function::Function;
 use crate::limits::{self, Limits};
-use crate::operation::Operation;
+use crate::operation::{Guarantee, Operation};
 use crate::queue::Queue;
-use crate::runtime::{Engine, Handler, Setup, Typed};
+use crate::runtime::{Engine, Registration, Setup, Typed};
 use crate::store::vault;
 use crate::store::{Directory, SledStore, StoreError, Writes};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeSet;
 use std::fmt;
+use std::iter;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,7 +31,7 @@ pub struct Builder {
     limits: Limits,
     keep_ended: Option<Duration>,
     clock: Arc<dyn Clock>,
-    operations: Vec<(String, Arc<dyn Handler>)>,
+    operations: Vec<Registration>,
 }
 
 impl Builder {
@@ -42,9 +49,89 @@ impl Builder {
 
     /// Registers an operation, so that batches of it can be submitted and run.
     pub fn register<O: Operation>(mut self, operation: O) -> Self {
-        let handler = Arc::new(Typed(operation));
-        self.operations.push((O::NAME.to_owned(), handler));
+        self.operations.push(Registration {
+            name: O::NAME.to_owned(),
+            aliases: O::ALIASES,
+            handler: Arc::new(Typed(operation)),
+        });
         self
+    }
+
+    /// Registers an operation under another name than its own, 1 to
+    /// [`NAME_BYTES`](limits::NAME_BYTES) bytes: one type may be several operations, each with its own
+    /// batches, keys and limits. [`Queue::submit_as`] submits to it. Its aliases do not count.
+    ///
+    /// ```
+    /// use batchwright::{AtLeastOnce, Context, Failure, Operation, Queue};
+    ///
+    /// struct Notify { sender: &'static str }
+    ///
+    /// impl Operation for Notify {
+    ///     const NAME: &'static str = "notify";
+    ///     type Item = String;
+    ///     type Output = String;
+    ///     type Guarantee = AtLeastOnce;
+    ///
+    ///     fn run(&self, text: String, _cx: &mut Context<AtLeastOnce>) -> Result<String, Failure> {
+    ///         Ok(format!("{}: {text}", self.sender))
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// let queue = Queue::builder(dir.path())
+    ///     .register_as("notify-staff", Notify { sender: "desk" })
+    ///     .register_as("notify-guests", Notify { sender: "hotel" })
+    ///     .open()?;
+    /// let batch = queue.submit_as::<Notify>("notify-guests", ["breakfast".to_owned()])?;
+    /// batch.wait()?;
+    /// for outcome in batch.outcomes()? {
+    ///     assert_eq!(outcome?.outcome.output().as_deref(), Some("hotel: breakfast"));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn register_as<O: Operation>(mut self, name: impl Into<String>, operation: O) -> Self {
+        self.operations.push(Registration {
+            name: name.into(),
+            aliases: &[],
+            handler: Arc::new(Typed(operation)),
+        });
+        self
+    }
+
+    /// Registers a closure as the operation `name`, 1 to [`NAME_BYTES`](limits::NAME_BYTES) bytes, without
+    /// retries, ordering keys or a limit of its own. The type of its context decides what is promised; it
+    /// must be written out. [`Queue::submit_named`] submits to it.
+    ///
+    /// ```
+    /// use batchwright::{AtLeastOnce, Context, ExactlyOnce, Queue, Table};
+    ///
+    /// const VISITS: Table<str, u64> = Table::new("visits");
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// let queue = Queue::builder(dir.path())
+    ///     .register_fn("greet", |name: String, _: &mut Context<AtLeastOnce>| Ok(format!("Hello, {name}")))
+    ///     .register_fn("visit", |name: String, cx: &mut Context<ExactlyOnce>| {
+    ///         let visits = cx.get(&VISITS, name.as_str())?.unwrap_or(0) + 1;
+    ///         cx.put(&VISITS, name.as_str(), &visits)?;
+    ///         Ok(visits)
+    ///     })
+    ///     .open()?;
+    /// queue.submit_named("visit", ["ada".to_owned(), "ada".to_owned()])?.wait()?;
+    /// assert_eq!(queue.read(|tables| tables.get(&VISITS, "ada"))?, Some(2));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn register_fn<T, R, G, F>(self, name: impl Into<String>, run: F) -> Self
+    where
+        F: Fn(T, &mut Context<G>) -> Result<R, Failure> + Send + Sync + 'static,
+        T: Serialize + DeserializeOwned + 'static,
+        R: Serialize + DeserializeOwned + 'static,
+        G: Guarantee,
+    {
+        self.register_as(name, Function::new(run))
     }
 
     /// Worker threads, 1 to [`WORKERS_MAX`](limits::WORKERS_MAX). Default: as many as the machine has
@@ -152,14 +239,16 @@ impl Builder {
         within("limits.unfinished_batches", unfinished_batches, 1..=most)?;
         let commit_ms = commit.as_millis();
         within("limits.commit in milliseconds", commit_ms, 1..=u128::MAX)?;
-        for (n, (name, _)) in self.operations.iter().enumerate() {
-            within(
-                "an operation's name in bytes",
-                name.len(),
-                1..=limits::NAME_BYTES,
-            )?;
-            if self.operations[..n].iter().any(|(other, _)| other == name) {
-                return Err(OpenError::DuplicateOperation { name: name.clone() });
+        let mut taken = BTreeSet::new();
+        for operation in &self.operations {
+            let names = iter::once(operation.name.as_str());
+            for name in names.chain(operation.aliases.iter().copied()) {
+                let setting = "an operation's name in bytes";
+                within(setting, name.len(), 1..=limits::NAME_BYTES)?;
+                if !taken.insert(name) {
+                    let name = name.to_owned();
+                    return Err(OpenError::DuplicateOperation { name });
+                }
             }
         }
         Ok(())
@@ -196,7 +285,7 @@ fn within<T: PartialOrd + fmt::Display>(
 
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = self.operations.iter().map(|(name, _)| name).collect();
+        let names: Vec<_> = self.operations.iter().map(|op| &op.name).collect();
         f.debug_struct("Builder")
             .field("dir", &self.dir)
             .field("workers", &self.workers)

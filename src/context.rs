@@ -1,9 +1,9 @@
 //! What a handler is given besides its item. Its guarantee decides what that is.
 
-use crate::clock::Timeline;
 use crate::kernel::{BatchId, SliceItem, Timestamp};
 use crate::operation::{AtLeastOnce, ExactlyOnce, Guarantee};
-use crate::runtime::{Gate, Origin, Tables};
+use crate::queue::Queue;
+use crate::runtime::{Gate, Origin, Shared, Tables};
 use crate::store::rows::Rows;
 use crate::table::{KeyRange, Table, TableError, TableKey};
 use serde::Serialize;
@@ -15,13 +15,11 @@ use std::time::SystemTime;
 
 /// What a worker lends to the handlers of one slice. It moves into their context and back, so that an
 /// item costs neither an allocation nor a reference count.
-#[derive(Debug)]
 pub(crate) struct Workspace {
-    pub(crate) store_id: u128,
+    pub(crate) shared: Arc<Shared>,
     pub(crate) batch: BatchId,
     pub(crate) origin: Option<Arc<Origin>>,
     pub(crate) gate: Arc<Gate>,
-    pub(crate) timeline: Arc<Timeline>,
     /// There while the worker holds the lease.
     pub(crate) tables: Option<Tables>,
 }
@@ -83,7 +81,9 @@ impl<G: Guarantee> Context<G> {
 
     /// The queue's time when this attempt first asked for it. It is the same however often it is asked.
     pub fn now(&self) -> SystemTime {
-        let now = self.now.get_or_init(|| self.workspace.timeline.now());
+        let now = self
+            .now
+            .get_or_init(|| self.workspace.shared.timeline.now());
         now.to_system_time()
     }
 
@@ -104,10 +104,46 @@ impl Context<AtLeastOnce> {
             None => (self.workspace.batch, self.item.index),
         };
         IdempotencyKey {
-            store_id: self.workspace.store_id,
+            store_id: self.workspace.shared.store_id,
             batch,
             index,
         }
+    }
+
+    /// The queue that runs this handler, to submit further batches to. `None` when the application has
+    /// dropped its last handle, or the queue closes.
+    ///
+    /// It is a handle like any other: as long as it is kept the queue stays open, so keep it no longer
+    /// than the handler runs. When it turns out to be the last one, dropping it here closes the queue
+    /// without waiting.
+    ///
+    /// A handler that runs again after a crash submits again: give what it submits an
+    /// [idempotency key](crate::SubmitOptions::idempotency_key), made of
+    /// [its own](Self::idempotency_key).
+    ///
+    /// ```
+    /// use batchwright::{AtLeastOnce, Context, Failure, Queue, SubmitOptions};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// let order = |item: String, cx: &mut Context<AtLeastOnce>| {
+    ///     let queue = cx.queue().ok_or_else(|| Failure::retryable("closing", "the queue closes"))?;
+    ///     let options = SubmitOptions::new().idempotency_key(cx.idempotency_key().to_string());
+    ///     let receipts = queue.submit_named_with("send-receipt", [item], options);
+    ///     receipts.map(|batch| batch.id().0).map_err(|error| Failure::retryable("refused", error.to_string()))
+    /// };
+    /// let receipt = |item: String, _: &mut Context<AtLeastOnce>| Ok(format!("a receipt for {item}"));
+    /// let queue = Queue::builder(dir.path())
+    ///     .register_fn("order", order)
+    ///     .register_fn("send-receipt", receipt)
+    ///     .open()?;
+    /// let orders = queue.submit_named("order", ["tea".to_owned()])?;
+    /// assert_eq!(orders.wait()?.status.succeeded, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn queue(&self) -> Option<Queue> {
+        self.workspace.shared.engine().map(Queue::new)
     }
 }
 

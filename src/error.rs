@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use crate::kernel::{BatchId, State};
+use crate::position::Position;
 use crate::table::TableError;
 use std::path::PathBuf;
 
@@ -73,8 +74,10 @@ pub enum OpenError {
         /// The values it may have.
         allowed: String,
     },
-    /// Two operations were registered under one name.
-    #[error("two operations are registered under the name {name:?}")]
+    /// Two operations were registered under one name, or one has a name that is an alias as well.
+    #[error(
+        "the name {name:?} is taken twice: each operation needs its own, and aliases that no operation has"
+    )]
     DuplicateOperation {
         /// The name.
         name: String,
@@ -102,9 +105,13 @@ pub struct InvalidItem {
     /// The item's place in what was submitted, from 0.
     pub index: u64,
     /// What is wrong with it, as [`Operation::validate`](crate::Operation::validate) said. The engine's
-    /// own codes are [`TOO_LARGE`](Self::TOO_LARGE), [`NOT_JSON`](Self::NOT_JSON) and
-    /// [`PANICKED`](Self::PANICKED).
+    /// own codes are [`TOO_LARGE`](Self::TOO_LARGE), [`NOT_JSON`](Self::NOT_JSON),
+    /// [`NOT_DECODABLE`](Self::NOT_DECODABLE) and [`PANICKED`](Self::PANICKED).
     pub failure: Failure,
+    /// Where it is in JSON that was submitted: for an item that cannot be decoded the place that the
+    /// decoder had come to, for others where the item begins. `None` for items that were submitted as
+    /// values.
+    pub position: Option<Position>,
 }
 
 impl InvalidItem {
@@ -112,7 +119,10 @@ impl InvalidItem {
     pub const TOO_LARGE: &'static str = "item_too_large";
     /// The code of an item that cannot be written as JSON.
     pub const NOT_JSON: &'static str = "item_not_json";
-    /// The code of an item that `validate` or `key` panicked on.
+    /// The code of an item in JSON that is not of the operation's item type. The failure's field is the
+    /// path of the wrong place in the item, such as `address.lines[2]`; none when it is the item itself.
+    pub const NOT_DECODABLE: &'static str = "item_not_decodable";
+    /// The code of an item that its decoder, `validate` or `key` panicked on.
     pub const PANICKED: &'static str = Failure::PANICKED;
 }
 
@@ -150,6 +160,27 @@ pub enum SubmitError {
         name: String,
         /// The registered names.
         known: Vec<String>,
+    },
+    /// The items are of another type than the operation's.
+    #[error("the items of operation {operation:?} are of type {expected}, not {found}")]
+    WrongItemType {
+        /// The operation's name.
+        operation: String,
+        /// The type of its items, as the compiler names it.
+        expected: &'static str,
+        /// The type of the items that were given.
+        found: &'static str,
+    },
+    /// What was submitted as JSON is not: it is malformed, or neither an array nor an object with an
+    /// array as its one `body`. No item was looked into.
+    #[error("not acceptable as JSON items: {reason}, at line {line}, column {column}")]
+    InvalidJson {
+        /// The line, from 1.
+        line: usize,
+        /// The byte in the line, from 1.
+        column: usize,
+        /// What is wrong.
+        reason: String,
     },
     /// An option is out of its range.
     #[error("the {option} has {bytes} bytes, allowed are 1 to {limit}")]
@@ -294,7 +325,7 @@ pub enum BatchError {
         id: BatchId,
         /// Its operation.
         found: String,
-        /// The one that was asked for.
+        /// The one that was asked for; its type, where the names are equal.
         expected: String,
     },
     /// An output is not of the operation's output type: it was written by another version of the

@@ -6,6 +6,7 @@ use crate::kernel::BatchId;
 use crate::operation::Operation;
 use crate::queue::Queue;
 use crate::submission::{self, Encoded, Packer, SubmitOptions};
+use crate::target::Target;
 use std::fmt;
 
 /// What became of an import.
@@ -45,11 +46,11 @@ pub(crate) fn import<O: Operation>(
         first_index: accepted,
         errors,
     };
-    let (operation, _) = queue.operation::<O>().map_err(|error| refused(0, error))?;
+    let target = target::<O>(queue).map_err(|error| refused(0, error))?;
     let limits = queue.limits();
     let mut json = Vec::new();
     for (index, item) in (0..).zip(items) {
-        match submission::encode(operation, &item, &mut json) {
+        match submission::encode(target.handler, &item, &mut json) {
             Ok(Encoded { json, key: order }) => {
                 // Where chunks end depends on the items alone: the same import has the same chunks.
                 if chunk.bytes + json.len() > limits.batch_bytes && chunk.len() > 0 {
@@ -58,7 +59,11 @@ pub(crate) fn import<O: Operation>(
                 chunk.bytes += json.len();
                 chunk.items.push((json.to_owned(), order));
             }
-            Err(failure) => chunk.invalid.push(InvalidItem { index, failure }),
+            Err(failure) => chunk.invalid.push(InvalidItem {
+                index,
+                failure,
+                position: None,
+            }),
         }
         if chunk.len() == limits.items_per_batch {
             chunk.submit(queue, key, &mut import)?;
@@ -68,6 +73,10 @@ pub(crate) fn import<O: Operation>(
         chunk.submit(queue, key, &mut import)?;
     }
     Ok(import)
+}
+
+fn target<O: Operation>(queue: &Queue) -> Result<Target<'_>, SubmitError> {
+    Target::of_type::<O>(queue.shared(), O::NAME)
 }
 
 #[derive(Default)]
@@ -122,14 +131,14 @@ impl Chunk {
         options.check()?;
         loop {
             let seen = queue.room_seen();
-            let (_, operation) = queue.operation::<O>()?;
-            let mut packer = Packer::new(&options, O::NAME);
+            let target = target::<O>(queue)?;
+            let mut packer = Packer::new(&options, target.registered);
             for (json, key) in &self.items {
                 packer.push(Encoded { json, key: *key });
             }
             // Only a chunk of one item can be over: others end before.
             packer.check(queue.limits())?;
-            match queue.send(packer.finish(operation, &options)) {
+            match queue.send(packer.finish(target.index, &options)) {
                 Err(SubmitError::Full { .. }) if queue.may_wait() => queue.wait_for_room(seen),
                 sent => return sent,
             }

@@ -29,11 +29,18 @@ use std::num::NonZeroU32;
 /// ```
 pub trait Operation: Send + Sync + 'static {
     /// The name under which batches of this operation are stored: 1 to
-    /// [`NAME_BYTES`](crate::limits::NAME_BYTES) bytes. Changing it makes stored batches unknown.
+    /// [`NAME_BYTES`](crate::limits::NAME_BYTES) bytes. When it changes, the old one belongs among the
+    /// [`ALIASES`](Self::ALIASES): otherwise stored batches are of an operation that nobody knows.
     const NAME: &'static str;
 
+    /// Names that the operation had before, each 1 to [`NAME_BYTES`](crate::limits::NAME_BYTES) bytes.
+    /// What is stored under one is this operation's, and shown under its name of now: batches, ended or
+    /// not, the order of their keys, and idempotency keys. Only
+    /// [`register`](crate::Builder::register) heeds them.
+    const ALIASES: &'static [&'static str] = &[];
+
     /// What an item is. Stored as JSON, at most [`PAYLOAD_BYTES`](crate::limits::PAYLOAD_BYTES).
-    type Item: Serialize + DeserializeOwned;
+    type Item: Serialize + DeserializeOwned + 'static;
 
     /// What a successful item leaves. Stored as JSON, at most
     /// [`PAYLOAD_BYTES`](crate::limits::PAYLOAD_BYTES).

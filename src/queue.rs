@@ -4,18 +4,18 @@ use crate::batch::{Batch, Json};
 use crate::builder::Builder;
 use crate::error::{BatchError, ImportError, ReadError, ShutdownError, SubmitError};
 use crate::import::{self, Import};
-use crate::kernel::{BatchId, OperationIndex};
+use crate::kernel::BatchId;
 use crate::limits;
 use crate::operation::Operation;
 use crate::outcome::with_view;
 use crate::read::Reader;
 use crate::runtime::{
-    Engagement, Engine, Role, Shared, Submission, Submitted, Typed, is_engaged, recovery, retention,
+    Engagement, Engine, Role, Shared, Submission, Submitted, is_engaged, recovery, retention,
 };
 use crate::stats::{OperationStats, Stats};
 use crate::status::{BatchFilter, Status};
 use crate::store::keys;
-use crate::submission::{self, SubmitOptions};
+use crate::submission::SubmitOptions;
 use crate::table::TableError;
 use std::fmt;
 use std::path::PathBuf;
@@ -33,24 +33,7 @@ use std::time::Duration;
 /// [`shutdown`](Self::shutdown) ends it.
 #[derive(Clone)]
 pub struct Queue {
-    owner: Arc<Owner>,
-}
-
-/// Shuts the queue down when the last clone is dropped.
-struct Owner {
-    engine: Engine,
-}
-
-impl Drop for Owner {
-    fn drop(&mut self) {
-        let shared = &self.engine.shared;
-        if is_engaged(shared, Role::Worker) || is_engaged(shared, Role::Reader) {
-            // On a thread that the queue waits for: it must not wait for the queue.
-            self.engine.ask_to_close();
-        } else {
-            self.engine.shut_down(limits::DROP_WAIT);
-        }
-    }
+    engine: Arc<Engine>,
 }
 
 impl Queue {
@@ -59,14 +42,12 @@ impl Queue {
         Builder::new(dir.into())
     }
 
-    pub(crate) fn new(engine: Engine) -> Self {
-        Self {
-            owner: Arc::new(Owner { engine }),
-        }
+    pub(crate) fn new(engine: Arc<Engine>) -> Self {
+        Self { engine }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.owner.engine.shared
+        &self.engine.shared
     }
 
     /// Submits a batch: 1 to 1,000 items for one operation. When this returns, the batch is durable
@@ -95,10 +76,7 @@ impl Queue {
         items: impl IntoIterator<Item = O::Item>,
         options: SubmitOptions,
     ) -> Result<Batch<O>, SubmitError> {
-        let (operation, index) = self.operation::<O>()?;
-        let limits = &self.shared().limits;
-        let submission = submission::prepare(operation, index, items, &options, limits)?;
-        self.send(submission)
+        self.submit_as_with(O::NAME, items, options)
     }
 
     /// Submits any number of items as batches of up to 1,000, in order, each durable before the next.
@@ -116,26 +94,6 @@ impl Queue {
         items: impl IntoIterator<Item = O::Item>,
     ) -> Result<Import<O>, ImportError> {
         import::import(self, key, items)
-    }
-
-    /// The operation as it was registered.
-    pub(crate) fn operation<O: Operation>(&self) -> Result<(&O, OperationIndex), SubmitError> {
-        let shared = self.shared();
-        shared.check().map_err(SubmitError::from)?;
-        let found = shared.operation_named(O::NAME).and_then(|index| {
-            let handler = shared.operation(index).handler.as_deref()?;
-            let typed = handler.as_any().downcast_ref::<Typed<O>>()?;
-            Some((&typed.0, index))
-        });
-        found.ok_or_else(|| SubmitError::UnknownOperation {
-            name: O::NAME.to_owned(),
-            known: shared
-                .operations
-                .iter()
-                .filter(|operation| operation.handler.is_some())
-                .map(|operation| operation.name.to_string())
-                .collect(),
-        })
     }
 
     pub(crate) fn limits(&self) -> &limits::Limits {
@@ -204,7 +162,13 @@ impl Queue {
 
     /// The batches that `filter` picks, newest first. Reads the store as it goes: what ends or comes in
     /// meanwhile may or may not be seen.
-    pub fn batches(&self, filter: BatchFilter) -> Batches {
+    pub fn batches(&self, mut filter: BatchFilter) -> Batches {
+        if let Some(name) = &mut filter.operation
+            && let Some(index) = self.shared().operation_named(name)
+        {
+            // Statuses show the name of now.
+            *name = self.shared().operation(index).name.to_string();
+        }
         Batches {
             queue: self.clone(),
             filter,
@@ -304,7 +268,7 @@ impl Queue {
         if is_engaged(shared, Role::Worker) || is_engaged(shared, Role::Reader) {
             return Err(ShutdownError::WouldDeadlock);
         }
-        if self.owner.engine.shut_down(limit) {
+        if self.engine.shut_down(limit) {
             return match shared.failure() {
                 None => Ok(()),
                 Some(reason) => Err(ShutdownError::Failed {

@@ -70,7 +70,7 @@ fn prepare(
         priority: live.priority,
         ..SubmitOptions::default()
     };
-    let mut packer = Packer::new(&options, &live.operation_name);
+    let mut packer = Packer::new(&options, shared.operation(operation));
     copy_items(shared, live, &parent, &indexes, &mut packer)?;
     let mut submission = packer.finish(operation, &options);
     submission.origin = Some(RetryOrigin {

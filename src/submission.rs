@@ -5,15 +5,16 @@ use crate::canonical::canonical;
 use crate::clock::millis_up;
 use crate::error::{InvalidItem, SubmitError};
 use crate::failure::Failure;
+use crate::item::Misfit;
+use crate::json_items::{JsonItem, JsonItems};
 use crate::kernel::{OperationIndex, Terms, Timestamp};
 use crate::limits::{self, Limits};
-use crate::operation::Operation;
-use crate::runtime::{Idempotency, Submission};
+use crate::runtime::{Handler, Idempotency, Registered, Submission};
 use crate::store::codec::Unsealed;
+use crate::target::Target;
 use sha2::{Digest, Sha256};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::any::Any;
 use std::time::SystemTime;
-use twox_hash::XxHash3_64;
 
 /// How to submit a batch: see [`Queue::submit_with`](crate::Queue::submit_with).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -103,60 +104,87 @@ pub(crate) struct Encoded<'a> {
 }
 
 /// Validates one item and encodes it into `json`, whose old content goes.
-pub(crate) fn encode<'a, O: Operation>(
-    operation: &O,
-    item: &O::Item,
+pub(crate) fn encode<'a>(
+    handler: &dyn Handler,
+    item: &dyn Any,
     json: &'a mut Vec<u8>,
 ) -> Result<Encoded<'a>, Failure> {
-    let not_json = |text: String| Failure::permanent(InvalidItem::NOT_JSON, text);
     json.clear();
-    // These are the application's: a panic in one of them must not take the submitter down.
-    let key = catch_unwind(AssertUnwindSafe(|| {
-        operation.validate(item)?;
-        serde_json::to_writer(&mut *json, item).map_err(|error| not_json(error.to_string()))?;
-        let (bytes, limit) = (json.len(), limits::PAYLOAD_BYTES);
-        if bytes > limit {
-            let text = format!("the item is {bytes} bytes of JSON, the limit is {limit}");
-            return Err(Failure::permanent(InvalidItem::TOO_LARGE, text));
-        }
-        Ok(operation.key(item).map_or(0, |key| hash_key(&key)))
-    }))
-    .unwrap_or_else(|_| {
-        let text = "validating or encoding the item panicked";
-        Err(Failure::permanent(InvalidItem::PANICKED, text))
-    })?;
-    let json = std::str::from_utf8(json).map_err(|error| not_json(error.to_string()))?;
+    let key = handler.encode(item, json)?;
+    encoded(json, key)
+}
+
+fn encoded(json: &[u8], key: u64) -> Result<Encoded<'_>, Failure> {
+    let json = std::str::from_utf8(json)
+        .map_err(|error| Failure::permanent(InvalidItem::NOT_JSON, error.to_string()))?;
     Ok(Encoded { json, key })
 }
 
-fn hash_key(key: &str) -> u64 {
-    // 0 stands for no key.
-    XxHash3_64::oneshot(key.as_bytes()).max(1)
-}
-
-/// Encodes a whole batch, or says all that is wrong with it.
-pub(crate) fn prepare<O: Operation>(
-    operation: &O,
-    index: OperationIndex,
-    items: impl IntoIterator<Item = O::Item>,
+/// Encodes a whole batch of items of the target's type, or says all that is wrong with it.
+pub(crate) fn prepare<T: Any>(
+    target: Target<'_>,
+    items: impl IntoIterator<Item = T>,
     options: &SubmitOptions,
     limits: &Limits,
 ) -> Result<Submission, SubmitError> {
-    options.check()?;
-    let mut packer = Packer::new(options, O::NAME);
-    let mut invalid = Vec::new();
     let mut json = Vec::new();
+    pack(target, items, options, limits, |packer, item| {
+        packer.push(encode(target.handler, &item, &mut json)?);
+        Ok(())
+    })
+}
+
+/// As [`prepare`], of items in JSON.
+pub(crate) fn prepare_json(
+    target: Target<'_>,
+    bytes: &[u8],
+    options: &SubmitOptions,
+    limits: &Limits,
+) -> Result<Submission, SubmitError> {
+    let items = JsonItems::find(bytes, limits.items_per_batch)?;
+    let mut places = items.places();
+    let mut json = Vec::new();
+    let push = |packer: &mut Packer, item: JsonItem<'_>| {
+        json.clear();
+        let key = target.handler.encode_json(item.json, &mut json);
+        let pushed = key.and_then(|key| {
+            packer.push(encoded(&json, key)?);
+            Ok(())
+        });
+        pushed.map_err(|misfit| {
+            let start = places.of(item.start);
+            let at = misfit.at.map_or(start, |inner| start.within(inner));
+            Misfit {
+                failure: misfit.failure,
+                at: Some(at),
+            }
+        })
+    };
+    pack(target, items.into_iter(), options, limits, push)
+}
+
+/// Encodes a whole batch; `push` says what is wrong with an item, and where in the whole it is.
+fn pack<T>(
+    target: Target<'_>,
+    items: impl IntoIterator<Item = T>,
+    options: &SubmitOptions,
+    limits: &Limits,
+    mut push: impl FnMut(&mut Packer, T) -> Result<(), Misfit>,
+) -> Result<Submission, SubmitError> {
+    options.check()?;
+    let mut packer = Packer::new(options, target.registered);
+    let mut invalid = Vec::new();
     let limit = limits.items_per_batch;
-    for (n, item) in items.into_iter().enumerate() {
-        if n == limit {
+    for (index, item) in (0..).zip(items) {
+        if index == limit as u64 {
             return Err(SubmitError::TooManyItems { limit });
         }
-        match encode(operation, &item, &mut json) {
-            Ok(item) => packer.push(item),
-            Err(failure) => invalid.push(InvalidItem {
-                index: n as u64,
+        if let Err(Misfit { failure, at }) = push(&mut packer, item) {
+            invalid.push(InvalidItem {
+                index,
                 failure,
-            }),
+                position: at,
+            });
         }
         packer.check(limits)?;
     }
@@ -166,7 +194,13 @@ pub(crate) fn prepare<O: Operation>(
     if packer.total == 0 {
         return Err(SubmitError::Empty);
     }
-    Ok(packer.finish(index, options))
+    Ok(packer.finish(target.index, options))
+}
+
+/// What an idempotency key is stored under, and what it was under the operation's old names.
+struct Scopes {
+    now: [u8; 32],
+    before: Vec<[u8; 32]>,
 }
 
 /// Packs encoded items into chunks.
@@ -177,15 +211,19 @@ pub(crate) struct Packer {
     has_keys: bool,
     total: u32,
     bytes: usize,
-    /// Where the content is hashed, with the key's scope, when there is a key.
-    idempotency: Option<([u8; 32], Sha256)>,
+    /// Where the content is hashed, with the key's scopes, when there is a key.
+    idempotency: Option<(Scopes, Sha256)>,
 }
 
 impl Packer {
-    pub(crate) fn new(options: &SubmitOptions, operation: &str) -> Self {
-        let scope = options.idempotency_key.as_deref().map(|key| {
+    pub(crate) fn new(options: &SubmitOptions, operation: &Registered) -> Self {
+        let scopes = options.idempotency_key.as_deref().map(|key| {
             let owner = options.owner.as_deref();
-            scope(owner, operation, key, options.chunk)
+            let of = |name: &str| scope(owner, name, key, options.chunk);
+            Scopes {
+                now: of(&operation.name),
+                before: operation.aliases.iter().map(|name| of(name)).collect(),
+            }
         });
         Self {
             chunks: Vec::new(),
@@ -194,7 +232,7 @@ impl Packer {
             has_keys: false,
             total: 0,
             bytes: 0,
-            idempotency: scope.map(|scope| (scope, Sha256::new())),
+            idempotency: scopes.map(|scopes| (scopes, Sha256::new())),
         }
     }
 
@@ -249,8 +287,9 @@ impl Packer {
                 keys,
             },
             origin: None,
-            idempotency: self.idempotency.map(|(scope, content)| Idempotency {
-                scope,
+            idempotency: self.idempotency.map(|(scopes, content)| Idempotency {
+                scope: scopes.now,
+                former_scopes: scopes.before,
                 content: content.finalize().into(),
             }),
         }

@@ -40,6 +40,8 @@ pub(crate) struct RetryOrigin {
 pub(crate) struct Idempotency {
     /// SHA-256 of owner, operation and key.
     pub(crate) scope: [u8; 32],
+    /// The same, with the operation's old names.
+    pub(crate) former_scopes: Vec<[u8; 32]>,
     /// SHA-256 of the canonical JSON of the items.
     pub(crate) content: [u8; 32],
 }

@@ -28,7 +28,7 @@ pub(crate) enum NotDrained {
 
 impl Drainer {
     /// Starts a queue that has no worker threads.
-    pub(crate) fn start(setup: Setup) -> Result<(Engine, Self), OpenError> {
+    pub(crate) fn start(setup: Setup) -> Result<(Arc<Engine>, Self), OpenError> {
         let setup = Setup {
             workers: 0,
             ..setup

@@ -1,10 +1,10 @@
 //! Puts a queue together: reads the store, starts the threads, and ends them.
 
 use super::command::Command;
-use super::handler::Handler;
+use super::handler::Registration;
 use super::recovery::{self, Found};
 use super::retention;
-use super::shared::{Engagement, Registered, Role, Shared, Threads};
+use super::shared::{Engagement, Registered, Role, Shared, Threads, is_engaged};
 use super::tables::Tables;
 use super::watchdog;
 use super::worker::{Bench, Worker};
@@ -38,21 +38,21 @@ pub(crate) struct Setup {
     pub(crate) limits: Limits,
     pub(crate) keep_ended: Option<Duration>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) operations: Vec<(String, Arc<dyn Handler>)>,
+    pub(crate) operations: Vec<Registration>,
 }
 
-/// A running queue.
+/// A running queue. Who drops it shuts it down.
 pub(crate) struct Engine {
     pub(crate) shared: Arc<Shared>,
 }
 
 impl Engine {
-    pub(crate) fn start(setup: Setup) -> Result<Self, OpenError> {
+    pub(crate) fn start(setup: Setup) -> Result<Arc<Self>, OpenError> {
         Self::start_at_bench(setup).map(|(engine, _)| engine)
     }
 
     /// With the bench, for whoever runs what is handed out when there are no worker threads.
-    pub(super) fn start_at_bench(setup: Setup) -> Result<(Self, Bench), OpenError> {
+    pub(super) fn start_at_bench(setup: Setup) -> Result<(Arc<Self>, Bench), OpenError> {
         let dir = setup.dir.clone();
         let damaged = |StoreError(what): StoreError| OpenError::Damaged {
             dir: dir.clone(),
@@ -91,6 +91,11 @@ impl Engine {
         );
         shared.has_workers = setup.workers > 0;
         let shared = Arc::new(shared);
+        // Before any handler runs. After an error further down it ends the threads that were started.
+        let engine = Arc::new(Self {
+            shared: Arc::clone(&shared),
+        });
+        shared.set_engine(&engine);
         let loaded = recovery::load_unfinished(&committer, found, &shared).map_err(damaged)?;
         let (work, work_queue) = unbounded();
         let (leased, leased_queue) = unbounded();
@@ -145,7 +150,7 @@ impl Engine {
             })?;
         }
         listen_to_clock(&shared);
-        Ok((Self { shared }, bench))
+        Ok((engine, bench))
     }
 
     /// Starts nothing more and waits until what runs has ended; false when `limit` came first.
@@ -167,6 +172,18 @@ impl Engine {
             }
             self.shared.made_room();
             self.shared.clock_jumped();
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let shared = &self.shared;
+        if is_engaged(shared, Role::Worker) || is_engaged(shared, Role::Reader) {
+            // On a thread that the queue waits for: it must not wait for the queue.
+            self.ask_to_close();
+        } else {
+            self.shut_down(limits::DROP_WAIT);
         }
     }
 }
@@ -204,18 +221,18 @@ fn read_meta(setup: &Setup) -> Result<Meta, OpenError> {
 
 /// The registered operations, and those that only the store names.
 fn table_of_operations(
-    operations: Vec<(String, Arc<dyn Handler>)>,
+    operations: Vec<Registration>,
     found: &[Found],
     paused: Vec<(String, String)>,
 ) -> Vec<Registered> {
     let mut table: Vec<Registered> = operations
         .into_iter()
-        .map(|(name, handler)| Registered::new(&name, Some(handler)))
+        .map(|known| Registered::new(&known.name, known.aliases, Some(known.handler)))
         .collect();
     let mut place = |name: &str| {
-        let place = table.iter().position(|known| *known.name == *name);
+        let place = table.iter().position(|known| known.answers_to(name));
         place.unwrap_or_else(|| {
-            table.push(Registered::new(name, None));
+            table.push(Registered::new(name, &[], None));
             table.len() - 1
         })
     };

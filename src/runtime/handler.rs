@@ -3,11 +3,28 @@
 use crate::context::sealed::Guarantee as _;
 use crate::context::{Context, Workspace};
 use crate::failure::Failure;
+use crate::item::{self, Misfit};
 use crate::kernel::{OperationSpec, SliceItem};
 use crate::limits;
 use crate::operation::Operation;
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// An operation as the application registered it.
+pub(crate) struct Registration {
+    pub(crate) name: String,
+    /// Names that it had before.
+    pub(crate) aliases: &'static [&'static str],
+    pub(crate) handler: Arc<dyn Handler>,
+}
+
+/// The type of an operation's items.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ItemType {
+    pub(crate) id: TypeId,
+    pub(crate) name: &'static str,
+}
 
 /// How a handler left an item.
 #[derive(Debug)]
@@ -22,6 +39,15 @@ pub(crate) enum Ran {
 
 pub(crate) trait Handler: Send + Sync {
     fn spec(&self) -> OperationSpec;
+
+    fn item_type(&self) -> ItemType;
+
+    /// Validates an item of the [`item_type`](Self::item_type) and appends its JSON to `json`. Returns
+    /// the hash of its ordering key, 0 for none.
+    fn encode(&self, item: &dyn Any, json: &mut Vec<u8>) -> Result<u64, Failure>;
+
+    /// As [`encode`](Self::encode), of an item that is given as JSON.
+    fn encode_json(&self, item: &str, json: &mut Vec<u8>) -> Result<u64, Misfit>;
 
     /// Runs one item and puts its output, as JSON, into `output`, which is empty. The workspace comes
     /// back whatever the handler does.
@@ -48,6 +74,25 @@ impl<O: Operation> Handler for Typed<O> {
             retry: self.0.retry(),
             concurrency: self.0.concurrency().map(u32::from),
         }
+    }
+
+    fn item_type(&self) -> ItemType {
+        ItemType {
+            id: TypeId::of::<O::Item>(),
+            name: std::any::type_name::<O::Item>(),
+        }
+    }
+
+    fn encode(&self, item: &dyn Any, json: &mut Vec<u8>) -> Result<u64, Failure> {
+        match item.downcast_ref() {
+            Some(item) => item::write(&self.0, item, json),
+            // Whoever submits has compared the types.
+            None => Err(item::of_another_type::<O>()),
+        }
+    }
+
+    fn encode_json(&self, item: &str, json: &mut Vec<u8>) -> Result<u64, Misfit> {
+        item::rewrite(&self.0, item, json)
     }
 
     fn run(

@@ -32,7 +32,7 @@ pub(crate) use command::{
 pub(crate) use drainer::{Drainer, NotDrained};
 pub(crate) use engine::{Engine, Setup};
 pub(crate) use gate::Gate;
-pub(crate) use handler::{Handler, Typed};
+pub(crate) use handler::{Handler, Registration, Typed};
 pub(crate) use live::{Live, Origin, Progress};
 pub(crate) use shared::{Engagement, Registered, Role, Shared, is_engaged};
 pub(crate) use tables::Tables;

@@ -1,6 +1,6 @@
 //! What one commit stores: the rows of new batches, of what happened to batches, and of tables.
 
-use super::command::{Command, RetryOrigin, Steered, Submission, Submitted};
+use super::command::{Command, Idempotency, RetryOrigin, Steered, Submission, Submitted};
 use super::live::{Facts, Live, Progress};
 use super::shared::Counts;
 use super::writer::Writer;
@@ -48,7 +48,17 @@ pub(super) struct Round {
 }
 
 impl Writer {
-    pub(super) fn used_key(&self, scope: &[u8; 32]) -> Result<Option<UsedKey>, StoreError> {
+    /// What the key was used for, under the operation's name or an old one.
+    pub(super) fn key_use(&self, key: &Idempotency) -> Result<Option<UsedKey>, StoreError> {
+        for scope in std::iter::once(&key.scope).chain(&key.former_scopes) {
+            if let Some(used) = self.used_key(scope)? {
+                return Ok(Some(used));
+            }
+        }
+        Ok(None)
+    }
+
+    fn used_key(&self, scope: &[u8; 32]) -> Result<Option<UsedKey>, StoreError> {
         if let Some(used) = self.round.used_keys.get(scope) {
             return Ok(Some(used.clone()));
         }
@@ -206,6 +216,7 @@ impl Writer {
         operation: OperationIndex,
         reason: &str,
     ) -> Result<(), StoreError> {
+        self.remove_pause(operation);
         let key = keys::paused(&self.shared.operation(operation).name);
         let record = PausedOperation {
             reason: reason.to_owned(),
@@ -217,8 +228,11 @@ impl Writer {
     }
 
     pub(super) fn remove_pause(&mut self, operation: OperationIndex) {
-        let key = keys::paused(&self.shared.operation(operation).name);
-        self.round.rows.remove(key);
+        let registered = self.shared.operation(operation);
+        self.round.rows.remove(keys::paused(&registered.name));
+        for old_name in registered.aliases {
+            self.round.rows.remove(keys::paused(old_name));
+        }
     }
 
     pub(super) fn record(

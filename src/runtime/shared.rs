@@ -1,6 +1,7 @@
 //! What the threads of a queue and its handles share.
 
 use super::command::{Command, Steered, Submission, Submitted};
+use super::engine::Engine;
 use super::gate::Gate;
 use super::handler::Handler;
 use super::live::{Live, Registry};
@@ -15,12 +16,14 @@ use arc_swap::ArcSwapOption;
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// An operation that is registered, or that stored batches name.
 pub(crate) struct Registered {
     pub(crate) name: Arc<str>,
+    /// Names that it had before.
+    pub(crate) aliases: &'static [&'static str],
     /// Absent when the application did not register it.
     pub(crate) handler: Option<Arc<dyn Handler>>,
     /// Why it was paused by request, while it is.
@@ -33,15 +36,25 @@ pub(crate) struct Registered {
 }
 
 impl Registered {
-    pub(crate) fn new(name: &str, handler: Option<Arc<dyn Handler>>) -> Self {
+    pub(crate) fn new(
+        name: &str,
+        aliases: &'static [&'static str],
+        handler: Option<Arc<dyn Handler>>,
+    ) -> Self {
         Self {
             name: Arc::from(name),
+            aliases,
             handler,
             paused: ArcSwapOption::empty(),
             gate: Arc::new(AtomicBool::new(false)),
             undecodable: ArcSwapOption::empty(),
             counters: Counters::default(),
         }
+    }
+
+    /// Whether it is, or was, called `name`.
+    pub(crate) fn answers_to(&self, name: &str) -> bool {
+        *self.name == *name || self.aliases.contains(&name)
     }
 
     /// Lets nothing of it start: at once, and before anybody is told.
@@ -131,6 +144,8 @@ pub(crate) struct Shared {
     /// Nothing may start: the queue closes or has failed.
     pub(crate) closed: Arc<AtomicBool>,
     failed: OnceLock<String>,
+    /// What the application's handles hold.
+    engine: OnceLock<Weak<Engine>>,
     /// Dropped when the writer answers no more: ends `latch` for everybody who waits for an answer.
     latch_holder: Mutex<Option<Sender<()>>>,
     latch: Receiver<()>,
@@ -168,6 +183,7 @@ impl Shared {
             clock_jumped: Signal::default(),
             closed: Arc::new(AtomicBool::new(false)),
             failed: OnceLock::new(),
+            engine: OnceLock::new(),
             latch_holder: Mutex::new(Some(latch_holder)),
             latch,
             threads: Threads::default(),
@@ -180,9 +196,22 @@ impl Shared {
         &self.operations[index.0]
     }
 
+    /// The operation that is, or was, called `name`.
     pub(crate) fn operation_named(&self, name: &str) -> Option<OperationIndex> {
-        let at = self.operations.iter().position(|op| &*op.name == name);
+        let at = self.operations.iter().position(|op| op.answers_to(name));
         at.map(OperationIndex)
+    }
+
+    /// To be called once, before there are threads.
+    pub(crate) fn set_engine(&self, engine: &Arc<Engine>) {
+        let _ = self.engine.set(Arc::downgrade(engine));
+    }
+
+    /// The queue, while somebody holds it and it is open.
+    pub(crate) fn engine(&self) -> Option<Arc<Engine>> {
+        let engine = self.engine.get()?.upgrade()?;
+        // A handle that goes away here may be the last.
+        (!self.is_closed()).then_some(engine)
     }
 
     /// Why the queue has failed, if it has.

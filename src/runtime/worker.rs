@@ -167,11 +167,10 @@ impl Worker {
             tables.begin_slice();
         }
         let mut workspace = Box::new(Workspace {
-            store_id: self.shared.store_id,
+            shared: Arc::clone(&self.shared),
             batch: job.slice.batch,
             origin: job.live.origin.clone(),
             gate: Arc::clone(&job.live.gate),
-            timeline: Arc::clone(&self.shared.timeline),
             tables: self.tables.take(),
         });
         for item in &job.slice.items {

@@ -214,7 +214,7 @@ impl Writer {
         reply: Sender<Submitted>,
     ) -> Result<(), StoreError> {
         let used = match &submission.idempotency {
-            Some(idempotency) => match self.used_key(&idempotency.scope) {
+            Some(idempotency) => match self.key_use(idempotency) {
                 Ok(used) => used,
                 Err(error) => {
                     // Answered when the queue has latched: the answer is why.
