@@ -130,7 +130,7 @@ impl Context<AtLeastOnce> {
     ///     let queue = cx.queue().ok_or_else(|| Failure::retryable("closing", "the queue closes"))?;
     ///     let options = SubmitOptions::new().idempotency_key(cx.idempotency_key().to_string());
     ///     let receipts = queue.submit_named_with("send-receipt", [item], options);
-    ///     receipts.map(|batch| batch.id().0).map_err(|error| Failure::retryable("refused", error.to_string()))
+    ///     receipts.map(|batch| u64::from(batch.id())).map_err(|error| Failure::retryable("refused", error.to_string()))
     /// };
     /// let receipt = |item: String, _: &mut Context<AtLeastOnce>| Ok(format!("a receipt for {item}"));
     /// let queue = Queue::builder(dir.path())

@@ -9,6 +9,7 @@ use batchwright::{
 };
 use std::error::Error;
 use std::num::NonZeroU32;
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -137,6 +138,11 @@ scripted!(Watch, "bystander", AtLeastOnce);
 
 /// A builder with the bystander's operation registered and two workers.
 pub(crate) fn queue_on(clock: &ManualClock) -> Builder {
+    queue_in(Path::new("unused"), clock)
+}
+
+/// The same in a directory.
+pub(crate) fn queue_in(dir: &Path, clock: &ManualClock) -> Builder {
     // Longer than any clock of these tests is moved.
     let forever = Duration::from_secs(100_000 * 24 * 3600);
     let waits = RetryPolicy::exponential(2, forever).longest_wait(forever);
@@ -144,7 +150,7 @@ pub(crate) fn queue_on(clock: &ManualClock) -> Builder {
         0 => Ok(0),
         _ => Err(Failure::retryable("later", "much later")),
     });
-    Queue::builder("unused")
+    Queue::builder(dir)
         .workers(2)
         .clock(clock.clone())
         .register(watch.retry(waits))

@@ -24,4 +24,6 @@ mod retry_failed;
 mod shutdown;
 mod stop_and_resume;
 mod stuck_commits;
+mod submitting;
+mod types_over_time;
 mod validation;
