@@ -16,14 +16,17 @@ use twox_hash::XxHash3_64;
 /// An item in JSON that is not acceptable.
 #[derive(Debug)]
 pub(crate) struct Misfit {
-    pub(crate) failure: Failure,
+    pub(crate) failure: Box<Failure>,
     /// Where in the item's text, if that is known.
     pub(crate) at: Option<Position>,
 }
 
 impl From<Failure> for Misfit {
     fn from(failure: Failure) -> Self {
-        Self { failure, at: None }
+        Self {
+            failure: Box::new(failure),
+            at: None,
+        }
     }
 }
 
@@ -86,7 +89,7 @@ fn undecodable<T: DeserializeOwned>(text: &str, error: &serde_json::Error) -> Mi
         failure = failure.field(failure::cut(&path, limits::FAILURE_NAME_BYTES));
     }
     Misfit {
-        failure,
+        failure: Box::new(failure),
         at: Position::of_error(error),
     }
 }

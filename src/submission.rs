@@ -182,7 +182,7 @@ fn pack<T>(
         if let Err(Misfit { failure, at }) = push(&mut packer, item) {
             invalid.push(InvalidItem {
                 index,
-                failure,
+                failure: *failure,
                 position: at,
             });
         }

@@ -311,7 +311,7 @@ fn items_in_json_are_the_items_as_values() -> Tested {
         first.ends()?;
     }
     let owned = SubmitOptions::new().owner("ann");
-    let owned = queue.submit_json_with("send", array.as_bytes().to_vec(), owned)?;
+    let owned = queue.submit_json_with("send", array.as_bytes(), owned)?;
     assert_eq!(owned.status()?.owner.as_deref(), Some("ann"));
     owned.ends()?;
     bystander.assert_unchanged(&queue);
@@ -747,31 +747,41 @@ fn a_handler_of_a_batch_from_before_has_the_queue_from_its_first_line() -> Teste
 }
 
 #[test]
-fn a_handler_has_no_queue_once_the_last_handle_is_dropped() -> Tested {
-    let (disk, clock) = fresh();
-    let (door, log) = (Door::new(), Log::new());
-    let (at, seen) = (door.clone(), log.clone());
-    let call = Call::new(move |n, cx| {
-        seen.push(cx.queue().is_some());
-        at.pass();
-        seen.push(cx.queue().is_some());
-        Ok(n)
-    });
-    let queue = queue_on(&clock).register(call).open_in_memory(&disk)?;
-    let bystander = Bystander::enter(&queue)?;
-    let batch = queue.submit::<Call>([1])?;
-    door.wait_for(1);
-    // It waits for the handler.
-    let dropping = thread::spawn(move || drop(queue));
-    eventually(|| batch.status() == Err(BatchError::Closed));
-    door.open();
-    dropping.join().map_err(|_| "the drop panicked")?;
-    assert_eq!(log.entries(), [true, false]);
-    let queue = queue_on(&clock)
-        .register(Call::echo())
-        .open_in_memory(&disk)?;
-    assert_eq!(queue.batch(batch.id())?.ends()?.status.succeeded, 1);
-    bystander.assert_unchanged(&queue);
+fn a_handler_has_no_queue_once_the_last_handle_is_dropped_or_the_queue_closes() -> Tested {
+    for by_shutdown in [false, true] {
+        let (disk, clock) = fresh();
+        let (door, log) = (Door::new(), Log::new());
+        let (at, seen) = (door.clone(), log.clone());
+        let call = Call::new(move |n, cx| {
+            seen.push(cx.queue().is_some());
+            at.pass();
+            seen.push(cx.queue().is_some());
+            Ok(n)
+        });
+        let queue = queue_on(&clock).register(call).open_in_memory(&disk)?;
+        let bystander = Bystander::enter(&queue)?;
+        let batch = queue.submit::<Call>([1])?;
+        door.wait_for(1);
+        let kept = by_shutdown.then(|| queue.clone());
+        // Either waits for the handler.
+        let closing = thread::spawn(move || match by_shutdown {
+            true => queue.shutdown(AMPLE),
+            false => {
+                drop(queue);
+                Ok(())
+            }
+        });
+        eventually(|| batch.status() == Err(BatchError::Closed));
+        door.open();
+        closing.join().map_err(|_| "closing panicked")??;
+        assert_eq!(log.entries(), [true, false]);
+        drop(kept);
+        let queue = queue_on(&clock)
+            .register(Call::echo())
+            .open_in_memory(&disk)?;
+        assert_eq!(queue.batch(batch.id())?.ends()?.status.succeeded, 1);
+        bystander.assert_unchanged(&queue);
+    }
     Ok(())
 }
 
