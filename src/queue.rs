@@ -30,7 +30,8 @@ use std::time::Duration;
 /// open.
 ///
 /// A clone that an operation of the queue itself holds keeps the queue alive: then only
-/// [`shutdown`](Self::shutdown) ends it.
+/// [`shutdown`](Self::shutdown) ends it. Handlers ask for theirs with
+/// [`Context::queue`](crate::Context::queue) instead.
 #[derive(Clone)]
 pub struct Queue {
     engine: Arc<Engine>,

@@ -10,6 +10,7 @@ fn a_handler_can_do_what_its_guarantee_can_keep_and_nothing_else() -> Result<(),
     for (what, refused, allowed) in [
         ("table", "at_least_once", "exactly_once"),
         ("idempotency_key", "exactly_once", "at_least_once"),
+        ("queue", "exactly_once", "at_least_once"),
     ] {
         let path = |guarantee: &str| format!("tests/ui/{what}_in_{guarantee}.rs");
         assert_eq!(

@@ -1,0 +1,16 @@
+use batchwright::{Context, ExactlyOnce, Failure, Operation};
+
+struct Announce;
+
+impl Operation for Announce {
+    const NAME: &'static str = "announce";
+    type Item = String;
+    type Output = String;
+    type Guarantee = ExactlyOnce;
+
+    fn run(&self, text: String, cx: &mut Context<ExactlyOnce>) -> Result<String, Failure> {
+        Ok(format!("{}: {text}", cx.queue().is_some()))
+    }
+}
+
+fn main() {}
