@@ -317,6 +317,73 @@ fn what_was_stored_under_an_old_name_is_the_renamed_operations() -> Tested {
 }
 
 #[test]
+fn a_pause_under_an_old_name_holds_the_renamed_operation_until_it_is_lifted() -> Tested {
+    on_every_site(|site| {
+        let queue = site.open(|builder| builder.register(greet()).register(Mail::echo()))?;
+        let bystander = Bystander::enter(&queue)?;
+        queue.pause("greet", "before")?;
+        queue.shutdown(AMPLE)?;
+        let open = || {
+            let welcome = Welcome(Box::new(|guest| Ok(guest.name)));
+            site.open(|builder| builder.register(welcome).register(Mail::echo()))
+        };
+        let blocked = |queue: &Queue, id| -> Result<_, Box<dyn Error>> {
+            queue.submit::<Mail>([1])?.ends()?;
+            Ok(queue.batch(id)?.status()?.blocked)
+        };
+        let paused = |reason: &str| {
+            let reason = reason.to_owned();
+            Some(Blocked::Paused { reason })
+        };
+        let queue = open()?;
+        let id = queue.submit::<Welcome>(guests(&["ada"]))?.id();
+        assert_eq!(blocked(&queue, id)?, paused("before"));
+        // Paused once more it has one reason, the later one.
+        queue.pause("welcome", "after")?;
+        queue.shutdown(AMPLE)?;
+        let queue = open()?;
+        assert_eq!(blocked(&queue, id)?, paused("after"));
+        queue.unpause("welcome")?;
+        queue.batch(id)?.ends()?;
+        queue.shutdown(AMPLE)?;
+        let queue = open()?;
+        assert_eq!(
+            queue
+                .submit::<Welcome>(guests(&["bob"]))?
+                .ends()?
+                .status
+                .succeeded,
+            1
+        );
+        bystander.assert_unchanged(&queue);
+        queue.shutdown(AMPLE)?;
+        Ok(())
+    })
+}
+
+#[test]
+fn items_that_failed_under_an_old_name_are_run_again_under_the_new_one() -> Tested {
+    on_every_site(|site| {
+        let refuse = |_: Guest| Err(Failure::permanent("closed", "no guests today"));
+        let greet = Greet(Box::new(refuse));
+        let queue = site.open(|builder| builder.register(greet).register(Mail::echo()))?;
+        let bystander = Bystander::enter(&queue)?;
+        let id = queue.submit::<Greet>(guests(&["ada", "bob"]))?.id();
+        assert_eq!(queue.batch(id)?.ends()?.status.failed, 2);
+        queue.shutdown(AMPLE)?;
+        let welcome = Welcome(Box::new(|guest| Ok(guest.name)));
+        let queue = site.open(|builder| builder.register(welcome).register(Mail::echo()))?;
+        let again = queue.batch(id)?.typed::<Welcome>()?.retry_failed()?;
+        again.ends()?;
+        assert_eq!(outputs(&again)?, ["ada", "bob"]);
+        assert_eq!(again.status()?.operation, "welcome");
+        bystander.assert_unchanged(&queue);
+        queue.shutdown(AMPLE)?;
+        Ok(())
+    })
+}
+
+#[test]
 fn a_renamed_operation_that_names_no_alias_finds_nothing_of_before() -> Tested {
     on_every_site(|site| {
         let before = before_renaming(site)?;
