@@ -6,13 +6,15 @@ use crate::error::{BatchError, ImportError, ReadError, ShutdownError, SubmitErro
 use crate::import::{self, Import};
 use crate::kernel::BatchId;
 use crate::limits;
+use crate::observe;
 use crate::operation::Operation;
-use crate::outcome::with_view;
+use crate::outcome::{read_error, with_view};
 use crate::read::Reader;
 use crate::runtime::{
-    Engagement, Engine, Role, Shared, Submission, Submitted, is_engaged, recovery, retention,
+    Engagement, Engine, Role, Shared, Submission, Submitted, WriterCounters, is_engaged, recovery,
+    retention,
 };
-use crate::stats::{OperationStats, Stats};
+use crate::stats::{OperationStats, Stats, Timing, WriterStats};
 use crate::status::{BatchFilter, Status};
 use crate::store::keys;
 use crate::submission::SubmitOptions;
@@ -104,15 +106,23 @@ impl Queue {
     /// Has the writer store a submission.
     pub(crate) fn send<O>(&self, submission: Submission) -> Result<Batch<O>, SubmitError> {
         let shared = self.shared();
+        let name = &shared.operation(submission.operation).name;
+        let span = observe::submitting(name, submission.total);
         match shared.submit(submission)? {
-            Submitted::New(live) => Ok(Batch::new(Arc::clone(shared), live)),
+            Submitted::New(live) => {
+                span.batch(live.id);
+                Ok(Batch::new(Arc::clone(shared), live))
+            }
             // It is stored, whatever happens to the queue now.
-            Submitted::Before(id) => self.handle(id).map_err(|error| match error {
-                BatchError::NotFound { id } => SubmitError::Deleted { batch: id },
-                other => SubmitError::Unknown {
-                    reason: other.to_string(),
-                },
-            }),
+            Submitted::Before(id) => {
+                span.batch(id);
+                self.handle(id).map_err(|error| match error {
+                    BatchError::NotFound { id } => SubmitError::Deleted { batch: id },
+                    other => SubmitError::Unknown {
+                        reason: other.to_string(),
+                    },
+                })
+            }
             Submitted::Full { limit } => Err(SubmitError::Full { limit }),
             Submitted::Conflict { batch } => Err(SubmitError::KeyConflict { batch }),
             Submitted::Closing => Err(SubmitError::Closed),
@@ -223,14 +233,18 @@ impl Queue {
         Ok(read(&Reader(view))?)
     }
 
-    /// What the queue has done and has to do. Costs a pass over the unfinished batches.
+    /// What the queue has done and has to do. Costs a pass over the unfinished batches and a look at the
+    /// store's files. Waits neither for a commit nor for a read.
     ///
     /// # Errors
-    /// When the queue has failed or is closed.
+    /// When the queue has failed or is closed, or [`BatchError::Unreadable`] when the files cannot be looked
+    /// at.
     pub fn stats(&self) -> Result<Stats, BatchError> {
         let shared = self.shared();
         shared.check()?;
-        let size_on_disk = with_view(shared, |view| view.store().size_on_disk())?;
+        let size = shared.vault.size_on_disk().ok_or_else(|| shared.gone())?;
+        let size_on_disk = size.map_err(read_error)?;
+        let now = shared.timeline.now();
         let mut operations: Vec<_> = shared.operations.iter().map(operation_stats).collect();
         let mut unfinished_batches = 0;
         for live in shared.registry.all() {
@@ -243,15 +257,20 @@ impl Queue {
             let pending = live.total - ended - progress.in_flight - progress.waiting;
             unfinished_batches += 1;
             stats.batches += 1;
-            stats.queued += u64::from(pending);
+            if pending > 0 && !progress.stop_requested {
+                let age_ms = now.0.saturating_sub(live.created_at.0);
+                let age = Duration::from_millis(age_ms);
+                stats.queued += u64::from(pending);
+                stats.oldest_queued = stats.oldest_queued.max(Some(age));
+            }
             stats.in_flight += u64::from(progress.in_flight);
             stats.waiting += u64::from(progress.waiting);
         }
         Ok(Stats {
             operations,
             unfinished_batches,
-            commits: shared.commits.load(Ordering::Relaxed),
             deleted_batches: shared.deleted.load(Ordering::Relaxed),
+            writer: writer_stats(&shared.writer_counters),
             size_on_disk,
         })
     }
@@ -298,7 +317,17 @@ fn operation_stats(registered: &crate::runtime::Registered) -> OperationStats {
         failed: count(&counters.failed),
         retried: count(&counters.retried),
         panicked: count(&counters.panicked),
+        handler_time: Timing::of(&counters.attempts),
         ..OperationStats::default()
+    }
+}
+
+fn writer_stats(counters: &WriterCounters) -> WriterStats {
+    let commit_time = Timing::of(&counters.commits);
+    WriterStats {
+        commits: commit_time.count,
+        items: counters.items.load(Ordering::Relaxed),
+        commit_time,
     }
 }
 

@@ -35,7 +35,7 @@ fn round(batches: u64) -> Measured<f64> {
         .register(Quick)
         .open()?;
     let items = purchases(ITEMS_PER_BATCH);
-    let before = queue.stats()?.commits;
+    let before = queue.stats()?.writer.commits;
     thread::scope(|scope| {
         let submitters = [(); SUBMITTERS as usize].map(|()| {
             scope.spawn(|| {
@@ -52,7 +52,7 @@ fn round(batches: u64) -> Measured<f64> {
             .try_for_each(|submitter| submitter.join().map_err(|_| "a submitter panicked")?)
     })?;
     // A commit is a sync.
-    let commits = queue.stats()?.commits - before;
+    let commits = queue.stats()?.writer.commits - before;
     let items = SUBMITTERS * batches * ITEMS_PER_BATCH;
     Ok(commits as f64 / items as f64 * 500.0)
 }

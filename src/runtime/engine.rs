@@ -13,6 +13,7 @@ use crate::clock::{Clock, Timeline, Wake};
 use crate::error::OpenError;
 use crate::kernel::{BatchId, Kernel, OperationSpec, RetryPolicy};
 use crate::limits::{self, Limits};
+use crate::observe;
 use crate::store::record::{FORMAT, Meta};
 use crate::store::vault::{self, Committer, Vault};
 use crate::store::{Store, StoreError, codec, keys};
@@ -71,6 +72,7 @@ impl Engine {
         let committer = Committer::new(Arc::clone(&vault), Arc::clone(&setup.store), meta);
         let found = recovery::find_unfinished(&committer).map_err(damaged)?;
         let paused = recovery::find_paused(&committer).map_err(damaged)?;
+        observe::describe();
         let operations = table_of_operations(setup.operations, &found, paused);
         let specs = operations.iter().map(spec).collect();
         let workers = u32::try_from(setup.workers).unwrap_or(u32::MAX);
@@ -126,12 +128,16 @@ impl Engine {
             tables,
             durable_writes,
         );
+        let unfinished = loaded.active.len();
         writer
             .recover(loaded)
             .map_err(|StoreError(reason)| OpenError::Failed {
                 dir: setup.dir,
                 reason,
             })?;
+
+        observe::opened(&dir, setup.workers, shared.operations.len());
+        observe::recovered(unfinished);
 
         let (lives, writer_lives) = bounded(0);
         start_watchdog(&shared, writer_lives)?;
@@ -158,7 +164,10 @@ impl Engine {
         self.ask_to_close();
         // A limit past the end of time is no limit.
         let deadline = Instant::now().checked_add(limit);
-        self.shared.threads().wait(deadline) && self.shared.vault.wait_for_views(deadline)
+        let in_time =
+            self.shared.threads().wait(deadline) && self.shared.vault.wait_for_views(deadline);
+        observe::shut_down(in_time);
+        in_time
     }
 
     /// Starts nothing more.
@@ -167,6 +176,7 @@ impl Engine {
         // When the channel is full the writer is awake and sees the flag.
         let _ = self.shared.commands.try_send(Command::Close);
         if first {
+            observe::closing();
             for live in self.shared.registry.all() {
                 live.wake();
             }

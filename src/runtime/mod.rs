@@ -34,5 +34,5 @@ pub(crate) use engine::{Engine, Setup};
 pub(crate) use gate::Gate;
 pub(crate) use handler::{Handler, Registration, Typed};
 pub(crate) use live::{Live, Origin, Progress};
-pub(crate) use shared::{Engagement, Registered, Role, Shared, is_engaged};
+pub(crate) use shared::{Counts, Engagement, Registered, Role, Shared, WriterCounters, is_engaged};
 pub(crate) use tables::Tables;

@@ -3,9 +3,10 @@
 use super::command::{Command, Idempotency, RetryOrigin, Steered, Submission, Submitted};
 use super::live::{Facts, Live, Progress};
 use super::shared::Counts;
-use super::writer::Writer;
+use super::writer::{Active, Writer};
 use crate::kernel::{BatchId, Event, Fate, OperationIndex, Timestamp};
 use crate::limits;
+use crate::observe;
 use crate::store::journal::{self, Block, SegmentBuilder};
 use crate::store::record::{
     Header, INDEXES_PER_PART, KEY_HASHES_PER_PART, Origin, PausedOperation, Summary, Unfinished,
@@ -87,6 +88,7 @@ impl Writer {
         let registered = self.shared.operation(submission.operation);
         let counts = self.round.counts.entry(submission.operation).or_default();
         counts.submitted += 1;
+        counts.accepted += u64::from(submission.total);
         let operation_name = Arc::clone(&registered.name);
         let rows = &mut self.round.rows;
         let hashes = submission.terms.keys.as_deref().unwrap_or_default();
@@ -245,14 +247,18 @@ impl Writer {
             self.rejoin(batch);
         }
         if let Event::ItemsEnded { items, .. } = event
-            && let Some(operation) = self.active.get(&batch).and_then(|a| a.live.operation)
+            && let Some(Active { live, .. }) = self.active.get(&batch)
+            && let Some(operation) = live.operation
         {
             let counts = self.round.counts.entry(operation).or_default();
             for item in items {
                 match item.fate {
                     Fate::Succeeded => counts.succeeded += 1,
                     Fate::Failed => counts.failed += 1,
-                    Fate::Retry { .. } => counts.retried += 1,
+                    Fate::Retry { .. } => {
+                        counts.retried += 1;
+                        observe::retried(&live.operation_name, batch, item.index, item.attempt);
+                    }
                 }
             }
         }

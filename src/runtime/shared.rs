@@ -7,8 +7,10 @@ use super::handler::Handler;
 use super::live::{Live, Registry};
 use crate::clock::Timeline;
 use crate::error::BatchError;
+use crate::histogram::Histogram;
 use crate::kernel::{BatchId, OperationIndex};
 use crate::limits::Limits;
+use crate::observe::{self, OperationMeters};
 use crate::status::Blocked;
 use crate::store::vault::Vault;
 use crate::waiting;
@@ -33,6 +35,7 @@ pub(crate) struct Registered {
     /// Which item could not be decoded and why, while that holds the operation.
     pub(crate) undecodable: ArcSwapOption<String>,
     pub(crate) counters: Counters,
+    pub(crate) meters: OperationMeters,
 }
 
 impl Registered {
@@ -49,6 +52,7 @@ impl Registered {
             gate: Arc::new(AtomicBool::new(false)),
             undecodable: ArcSwapOption::empty(),
             counters: Counters::default(),
+            meters: OperationMeters::new(name),
         }
     }
 
@@ -94,6 +98,17 @@ pub(crate) struct Counters {
     pub(crate) failed: AtomicU64,
     pub(crate) retried: AtomicU64,
     pub(crate) panicked: AtomicU64,
+    /// Durations of attempts.
+    pub(crate) attempts: Histogram,
+}
+
+/// The writer's totals since the queue was opened.
+#[derive(Debug, Default)]
+pub(crate) struct WriterCounters {
+    /// Items accepted and outcomes.
+    pub(crate) items: AtomicU64,
+    /// Durations of commits.
+    pub(crate) commits: Histogram,
 }
 
 /// Why a request has no answer. The queue has failed, or is closed.
@@ -105,10 +120,12 @@ pub(crate) enum Unanswered {
     Unknown,
 }
 
-/// What to add to [`Counters`].
+/// What to add to [`Counters`] and [`WriterCounters`].
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) submitted: u64,
+    /// Items of the batches that were submitted.
+    pub(crate) accepted: u64,
     pub(crate) succeeded: u64,
     pub(crate) failed: u64,
     pub(crate) retried: u64,
@@ -126,6 +143,15 @@ impl Counters {
     }
 }
 
+impl WriterCounters {
+    /// A commit is durable.
+    pub(crate) fn add<'a>(&self, took: Duration, counts: impl Iterator<Item = &'a Counts>) {
+        let items = counts.map(|counts| counts.accepted + counts.succeeded + counts.failed);
+        self.items.fetch_add(items.sum(), Ordering::Relaxed);
+        self.commits.record([took]);
+    }
+}
+
 pub(crate) struct Shared {
     pub(crate) commands: Sender<Command>,
     pub(crate) vault: Arc<Vault>,
@@ -138,9 +164,9 @@ pub(crate) struct Shared {
     pub(crate) has_workers: bool,
     /// Batches from this one on were submitted since the queue was opened.
     pub(crate) first_new_batch: BatchId,
-    pub(crate) commits: AtomicU64,
     /// Batches deleted since the queue was opened.
     pub(crate) deleted: AtomicU64,
+    pub(crate) writer_counters: WriterCounters,
     /// Nothing may start: the queue closes or has failed.
     pub(crate) closed: Arc<AtomicBool>,
     failed: OnceLock<String>,
@@ -178,9 +204,9 @@ impl Shared {
             store_id,
             has_workers: true,
             first_new_batch,
-            commits: AtomicU64::new(0),
             deleted: AtomicU64::new(0),
             clock_jumped: Signal::default(),
+            writer_counters: WriterCounters::default(),
             closed: Arc::new(AtomicBool::new(false)),
             failed: OnceLock::new(),
             engine: OnceLock::new(),
@@ -227,10 +253,13 @@ impl Shared {
 
     /// Latches the queue as failed, and leaves it to the caller to [`wake_all`](Self::wake_all).
     pub(crate) fn latch(&self, reason: String) {
-        let _ = self.failed.set(reason);
+        let first = self.failed.set(reason).is_ok();
         self.closed.store(true, Ordering::SeqCst);
         // Before anything that takes a lock: a reader may hold it while it waits for the commit.
         self.vault.close();
+        if let Some(reason) = self.failure().filter(|_| first) {
+            observe::latched(reason);
+        }
     }
 
     /// Wakes everybody who waits for something that a failed or closed queue does not give.
@@ -382,7 +411,6 @@ impl Shared {
 
     pub(crate) fn commit_ends(&self) {
         self.commit_phase.fetch_add(1, Ordering::AcqRel);
-        self.commits.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Which commit is under way, if one is.

@@ -1,6 +1,7 @@
 //! Watches over commits: the storage engine waits for ever when its I/O thread has died.
 
 use super::shared::Shared;
+use crate::observe;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,9 @@ pub(crate) fn watch(shared: &Arc<Shared>, writer_lives: &Receiver<()>, limit: Du
             0
         };
         seen = now;
+        if looks > 0 {
+            observe::slow_commit(looks);
+        }
         if looks == LOOKS {
             let seconds = limit.as_secs();
             return shared.fail(format!(

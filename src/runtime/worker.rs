@@ -8,6 +8,7 @@ use crate::context::Workspace;
 use crate::failure::{self, Failure};
 use crate::kernel::{BatchId, SliceItem, Verdict};
 use crate::limits;
+use crate::observe;
 use crate::store::journal::{Block, End, FailureEntry, ItemEntry};
 use crate::store::{Store, StoreError, Value, codec, keys};
 use crossbeam_channel::{Receiver, Sender};
@@ -46,6 +47,8 @@ pub(crate) struct Worker {
     /// The chunk that was read last: the next slice of the batch is often in it.
     chunk: Option<Chunk>,
     output: Vec<u8>,
+    /// When the items of the slice began, and when the last one ended, since the slice began.
+    marks: Vec<Duration>,
 }
 
 /// The writer is gone: it failed, or the queue is closed.
@@ -71,6 +74,7 @@ impl Worker {
             tables: None,
             chunk: None,
             output: Vec::new(),
+            marks: Vec::new(),
         }
     }
 
@@ -151,6 +155,8 @@ impl Worker {
     }
 
     fn run_slice(&mut self, job: &Job) -> Result<Finished, StoreError> {
+        let slice = &job.slice;
+        let _span = observe::running(&job.live.operation_name, slice.batch, slice.items.len());
         let since = Instant::now();
         let mut finished = Finished {
             slice: job.slice.id,
@@ -173,10 +179,13 @@ impl Worker {
             gate: Arc::clone(&job.live.gate),
             tables: self.tables.take(),
         });
+        self.marks.clear();
         for item in &job.slice.items {
+            let now = since.elapsed();
+            self.marks.push(now);
             let has_run = !finished.verdicts.is_empty();
             let written = workspace.tables.as_ref().map_or(0, Tables::slice_bytes);
-            let is_due = (self.timed && since.elapsed() >= limits::SLICE_TIME)
+            let is_due = (self.timed && now >= limits::SLICE_TIME)
                 || finished.block.bytes() + written >= BLOCK_BYTES;
             if !job.live.gate.lets_pass() || (has_run && is_due) {
                 break;
@@ -189,8 +198,20 @@ impl Worker {
         }
         self.tables = workspace.tables;
         finished.writes = self.tables.as_mut().and_then(Tables::end_slice);
-        finished.busy_us = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let busy = since.elapsed();
+        self.marks.push(busy);
+        finished.busy_us = u64::try_from(busy.as_micros()).unwrap_or(u64::MAX);
+        self.time_attempts(job, finished.verdicts.len());
         Ok(finished)
+    }
+
+    /// Records how long the first `count` items of the slice took, the ones with a verdict.
+    fn time_attempts(&self, job: &Job, count: usize) {
+        let registered = self.shared.operation(job.slice.operation);
+        let durations = self.marks.windows(2).map(|mark| mark[1] - mark[0]);
+        let durations = durations.take(count);
+        registered.counters.attempts.record(durations.clone());
+        registered.meters.attempts(durations);
     }
 
     /// Runs one item; its output is in `self.output`.
@@ -236,6 +257,7 @@ impl Worker {
             Ran::Failed(failure) => (Verdict::Failed, Some(failure)),
             Ran::Panicked(failure) => {
                 finished.panicked += 1;
+                observe::panicked(&job.live.operation_name, job.slice.batch, item);
                 (Verdict::Failed, Some(failure))
             }
             Ran::Undecodable(reason) if job.live.fails_undecodable() => {
@@ -243,6 +265,7 @@ impl Worker {
                 (Verdict::Failed, Some(failure))
             }
             Ran::Undecodable(reason) => {
+                observe::undecodable(&job.live.operation_name, job.slice.batch, index);
                 finished.undecodable = Some(format!(
                     "item {index} of batch {}: {reason}",
                     job.slice.batch

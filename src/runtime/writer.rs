@@ -15,6 +15,7 @@ use crate::kernel::{
     Timestamp,
 };
 use crate::limits;
+use crate::observe::{self, WriterMeters};
 use crate::store::journal::Block;
 use crate::store::record::Summary;
 use crate::store::vault::Committer;
@@ -55,6 +56,7 @@ pub(crate) struct Writer {
     deferred: VecDeque<Command>,
     /// The idempotency key that was looked at last.
     pub(super) swept_key: Option<Vec<u8>>,
+    meters: WriterMeters,
     closing: bool,
 }
 
@@ -103,6 +105,7 @@ impl Writer {
             unbegun: Vec::new(),
             deferred: VecDeque::new(),
             swept_key: None,
+            meters: WriterMeters::new(),
             closing: false,
         }
     }
@@ -446,11 +449,15 @@ impl Writer {
                     }
                 }
                 Output::Decodable { operation } => {
-                    self.shared.operation(operation).undecodable.store(None);
+                    let registered = self.shared.operation(operation);
+                    registered.undecodable.store(None);
+                    observe::decodable(&registered.name);
                     self.shared.wake_operation(operation);
                 }
                 Output::Unpaused { operation } => {
-                    self.shared.operation(operation).unpause();
+                    let registered = self.shared.operation(operation);
+                    registered.unpause();
+                    observe::unpaused(&registered.name);
                     self.shared.wake_operation(operation);
                 }
                 Output::Recall { slice } => recalled.extend(self.recall(slice)),
@@ -587,7 +594,9 @@ impl Writer {
                 let _ = reply.send(Steered::Done);
             }
             Some(Caller::Pauser(reply, operation, reason)) => {
-                self.shared.operation(operation).show_paused(reason);
+                let registered = self.shared.operation(operation);
+                registered.show_paused(reason);
+                observe::paused(&registered.name);
                 self.shared.wake_operation(operation);
                 let _ = reply.send(Steered::Done);
             }
@@ -597,6 +606,7 @@ impl Writer {
 
     fn end(&mut self, batch: BatchId, view: &BatchView) {
         if let Some(active) = self.active.remove(&batch) {
+            self.meters.ended(view.phase.state());
             active.live.publish(Progress::from(view));
             active.live.wake();
         }
@@ -611,7 +621,14 @@ impl Writer {
             let next_batch = self.kernel.next_batch();
             // Before anybody can see the rows: who finds a batch in the store finds it in the registry
             // too, and who finds an outcome finds it counted.
-            let show = || {
+            let mut took = Duration::ZERO;
+            let show = |time| {
+                took = time;
+                let counts = &self.round.counts;
+                for (operation, counts) in counts {
+                    self.shared.operation(*operation).counters.add(counts);
+                }
+                self.shared.writer_counters.add(took, counts.values());
                 for live in &self.round.admitted {
                     self.shared.registry.insert(live);
                 }
@@ -620,6 +637,8 @@ impl Writer {
                 }
                 publish(&mut self.kernel, &self.active, &self.shared);
             };
+            let (sequence, bytes) = (self.committer.next_sequence(), self.round.bytes);
+            let _span = observe::committing(sequence, rows.len(), bytes);
             let begins = || self.shared.commit_begins();
             self.committer.commit(rows, next_batch, begins, show)?;
             self.shared.commit_ends();
@@ -627,14 +646,15 @@ impl Writer {
                 // The watchdog has given this commit up, and said so to everybody.
                 return Err(StoreError(reason.to_owned()));
             }
+            self.meters.committed(took);
+            for (operation, counts) in &self.round.counts {
+                self.shared.operation(*operation).meters.add(counts);
+            }
         }
         // Not before: those who wait for an answer must not be let go without one.
         let round = std::mem::take(&mut self.round);
         let deleted = round.deleted.len() as u64;
         self.shared.deleted.fetch_add(deleted, Ordering::Relaxed);
-        for (operation, counts) in &round.counts {
-            self.shared.operation(*operation).counters.add(counts);
-        }
         if let Some(version) = round.writes_version {
             self.durable_writes.store(version, Ordering::Release);
         }
@@ -653,6 +673,8 @@ impl Writer {
             self.hand_out(most)?;
             let _ = reply.send(());
         }
+        let size = || self.committer.size_on_disk().ok();
+        self.meters.stands(self.active.len(), size);
         Ok(())
     }
 

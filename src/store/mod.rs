@@ -123,6 +123,9 @@ pub(crate) trait Store: Send + Sync + 'static {
     fn size_on_disk(&self) -> Result<u64, StoreError>;
 }
 
+/// Begins what a storage engine said when it panicked: the rest of the text may quote rows.
+pub(crate) const PANICKED: &str = "it panicked: ";
+
 /// Decodes `bytes` as every kind of record, framed and bare. For fuzzing.
 #[cfg(feature = "testing")]
 pub(crate) fn decode_any(bytes: &[u8]) {

@@ -12,7 +12,7 @@ use std::path::Path;
 use super::directory::{Directory, io_error};
 use super::seal::Sealed;
 use super::sled_files::{self, SEGMENT_BYTES};
-use super::{StoreError, Value};
+use super::{PANICKED, StoreError, Value};
 use crate::error::OpenError;
 
 /// sled gives deleted space back only on the thread that this interval drives.
@@ -178,7 +178,7 @@ pub(super) fn guarded<T>(
         Ok(Err(error)) => Err(failure(doing, &error)),
         Err(panic) => Err(failure(
             doing,
-            &format!("it panicked: {}", panic_text(&*panic)),
+            &format!("{PANICKED}{}", panic_text(&*panic)),
         )),
     }
 }

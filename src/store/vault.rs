@@ -13,7 +13,7 @@ use crate::waiting;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Where readers find the store while it is open and sound.
 ///
@@ -26,6 +26,8 @@ pub(crate) struct Vault {
 struct State {
     store: Option<Arc<dyn Store>>,
     views: usize,
+    /// Those who hold the store and read no rows of it: no commit waits for them.
+    glances: usize,
     committing: bool,
 }
 
@@ -35,6 +37,7 @@ impl Vault {
             state: Mutex::new(State {
                 store: Some(store),
                 views: 0,
+                glances: 0,
                 committing: false,
             }),
             changed: Condvar::new(),
@@ -64,6 +67,22 @@ impl Vault {
         self.state().store.clone()
     }
 
+    /// Bytes that the store takes on disk, or `None` when it was closed or has failed. Waits for no commit.
+    pub(crate) fn size_on_disk(&self) -> Option<Result<u64, StoreError>> {
+        let store = {
+            let mut state = self.state();
+            let store = state.store.clone()?;
+            state.glances += 1;
+            store
+        };
+        let size = store.size_on_disk();
+        // Before it is said to be over: who waits for that means to open the store again.
+        drop(store);
+        self.state().glances -= 1;
+        self.changed.notify_all();
+        Some(size)
+    }
+
     /// Lets go of the store, and turns everybody away. It closes when the last handler that uses it
     /// has ended.
     pub(crate) fn close(&self) {
@@ -72,10 +91,10 @@ impl Vault {
         drop(store);
     }
 
-    /// Waits until no view is left; false when `deadline` came first.
+    /// Waits until nobody has a view of the store or measures it; false when `deadline` came first.
     pub(crate) fn wait_for_views(&self, deadline: Option<Instant>) -> bool {
         let mut state = self.state();
-        while state.views > 0 {
+        while state.views + state.glances > 0 {
             let Some(woken) = waiting::wait(&self.changed, state, deadline) else {
                 return false;
             };
@@ -206,6 +225,10 @@ impl Group {
         self.changes.contains_key(key)
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.changes.len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.changes.is_empty()
     }
@@ -224,6 +247,15 @@ impl Committer {
         Self { vault, store, meta }
     }
 
+    /// The sequence that the next commit will have.
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.meta.sequence + 1
+    }
+
+    pub(crate) fn size_on_disk(&self) -> Result<u64, StoreError> {
+        self.store.size_on_disk()
+    }
+
     /// Reads without waiting for views; only the committer knows that no commit is under way.
     pub(crate) fn value(&self, key: &[u8]) -> Result<Option<Value>, StoreError> {
         self.store.get(key)
@@ -234,21 +266,23 @@ impl Committer {
     }
 
     /// Makes the group durable, whole or not at all. Calls `begins` when the storage engine's work
-    /// begins, which may be after a wait for views, and `then` before anybody can see the result. After
-    /// an error its outcome is unknown; the vault is to be closed, views wait until it is.
+    /// begins, which may be after a wait for views, and `then`, with the time that the work took, before
+    /// anybody can see the result. After an error its outcome is unknown; the vault is to be closed, views
+    /// wait until it is.
     pub(crate) fn commit(
         &mut self,
         group: Group,
         next_batch: BatchId,
         begins: impl FnOnce(),
-        then: impl FnOnce(),
+        then: impl FnOnce(Duration),
     ) -> Result<(), StoreError> {
         let writes = self.prepare(group, next_batch);
         let (store, sequence) = (&self.store, self.meta.sequence);
         self.vault.exclusively(|| {
             begins();
+            let since = Instant::now();
             store.commit(sequence, writes?)?;
-            then();
+            then(since.elapsed());
             Ok(())
         })
     }
@@ -378,7 +412,7 @@ mod tests {
         for n in 0..10 {
             group.insert(table_row(n), row(&table_row(n), 1));
         }
-        committer.commit(group, BatchId(1), || {}, || {})?;
+        committer.commit(group, BatchId(1), || {}, |_| {})?;
         recount(&*store, &meta(&*store))?;
         // Behind the committer's back.
         let mut lost = Writes::default();
@@ -395,6 +429,57 @@ mod tests {
         recount(&*store, &meta(&*store))
     }
 
+    /// A store whose size is said only when the other end says so.
+    struct Slow(Arc<dyn Store>, Mutex<std::sync::mpsc::Receiver<()>>);
+
+    impl Store for Slow {
+        fn get(&self, key: &[u8]) -> Result<Option<Value>, StoreError> {
+            self.0.get(key)
+        }
+
+        fn scan(&self, from: &[u8], to: &[u8]) -> Scan<'_> {
+            self.0.scan(from, to)
+        }
+
+        fn commit(&self, sequence: u64, writes: Writes) -> Result<(), StoreError> {
+            self.0.commit(sequence, writes)
+        }
+
+        fn size_on_disk(&self) -> Result<u64, StoreError> {
+            let _ = self.1.lock().unwrap().recv();
+            self.0.size_on_disk()
+        }
+    }
+
+    #[test]
+    fn who_measures_the_store_holds_it_open_and_no_commit_up() -> Tested {
+        let disk = MemoryDisk::default();
+        let (_, mut committer, store) = vault(&disk);
+        let (say, told) = std::sync::mpsc::channel();
+        let slow: Arc<dyn Store> = Arc::new(Slow(store, Mutex::new(told)));
+        let vault = Arc::new(Vault::new(Arc::clone(&slow)));
+        committer.vault = Arc::clone(&vault);
+        thread::scope(|scope| {
+            let measured = scope.spawn(|| vault.size_on_disk());
+            while vault.state().glances == 0 {
+                thread::yield_now();
+            }
+            let mut group = Group::default();
+            group.insert(table_row(1), row(&table_row(1), 1));
+            committer.commit(group, BatchId(1), || {}, |_| {})?;
+            vault.close();
+            let nobody_left = vault.wait_for_views(Some(Instant::now()));
+            let _ = say.send(());
+            assert!(!nobody_left);
+            assert!(matches!(measured.join().unwrap(), Some(Ok(size)) if size > 0));
+            assert!(vault.wait_for_views(None));
+            assert!(vault.size_on_disk().is_none());
+            Ok(())
+        })?;
+        assert_eq!(Arc::strong_count(&slow), 1);
+        Ok(())
+    }
+
     #[test]
     fn a_view_waits_for_the_commit_that_is_under_way() {
         let disk = MemoryDisk::default();
@@ -404,7 +489,7 @@ mod tests {
             let commit = scope.spawn(move || {
                 let mut group = Group::default();
                 group.insert(table_row(1), row(&table_row(1), 1));
-                committer.commit(group, BatchId(1), || {}, || {})
+                committer.commit(group, BatchId(1), || {}, |_| {})
             });
             assert!(held.wait_for_commit());
             let reader = scope.spawn(|| {
@@ -427,7 +512,7 @@ mod tests {
             scope.spawn(move || {
                 let mut group = Group::default();
                 group.insert(table_row(1), row(&table_row(1), 1));
-                committer.commit(group, BatchId(1), || {}, || {})
+                committer.commit(group, BatchId(1), || {}, |_| {})
             });
             assert!(held.wait_for_commit());
             let reader = scope.spawn(|| vault.view().is_none());
@@ -444,7 +529,7 @@ mod tests {
         disk.fail_next_commit(super::super::memory::CommitFault::Done);
         let mut group = Group::default();
         group.insert(table_row(1), row(&table_row(1), 1));
-        assert!(committer.commit(group, BatchId(1), || {}, || {}).is_err());
+        assert!(committer.commit(group, BatchId(1), || {}, |_| {}).is_err());
         thread::scope(|scope| {
             let reader = scope.spawn(|| vault.view().is_none());
             assert!(!reader.is_finished());
@@ -471,7 +556,7 @@ mod tests {
                         None => group.remove(key),
                     }
                 }
-                committer.commit(group, BatchId(1), || {}, || {}).unwrap();
+                committer.commit(group, BatchId(1), || {}, |_| {}).unwrap();
                 prop_assert!(recount(&*store, &meta(&*store)).is_ok());
             }
         }

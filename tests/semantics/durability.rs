@@ -26,7 +26,7 @@ fn concurrent_submitters_share_commits() -> Tested {
     queue.submit::<Mail>([1])?;
     door.wait_for(1);
     let held = disk.hold_commits();
-    let (before, counted) = (disk.commits(), queue.stats()?.commits);
+    let (before, counted) = (disk.commits(), queue.stats()?.writer.commits);
     thread::scope(|scope| -> Tested {
         let submit = |n| {
             let queue = queue.clone();
@@ -45,7 +45,7 @@ fn concurrent_submitters_share_commits() -> Tested {
     })?;
     let commits = disk.commits() - before;
     assert!(commits < 32, "{commits} commits for 32 submissions");
-    assert_eq!(queue.stats()?.commits - counted, commits);
+    assert_eq!(queue.stats()?.writer.commits - counted, commits);
     door.open();
     Ok(())
 }

@@ -287,12 +287,12 @@ fn inside_a_read_everything_that_commits_or_reads_is_refused() -> Tested {
         assert_eq!(stopped.resume(), Err(BatchError::WouldDeadlock));
         assert_eq!(running.wait(), Err(WaitError::WouldDeadlock));
         assert!(matches!(running.outcomes(), Err(BatchError::WouldDeadlock)));
-        assert!(matches!(queue.stats(), Err(BatchError::WouldDeadlock)));
         let nested = queue.read(|_| Ok(()));
         assert!(matches!(nested, Err(ReadError::WouldDeadlock)));
         assert_eq!(queue.shutdown(AMPLE), Err(ShutdownError::WouldDeadlock));
         // What is in memory may be looked at.
         assert!(running.status().is_ok());
+        assert!(queue.stats().is_ok());
         Ok(())
     })?;
     door.open();

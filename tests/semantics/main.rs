@@ -22,6 +22,7 @@ mod registration;
 mod retries;
 mod retry_failed;
 mod shutdown;
+mod stats;
 mod stop_and_resume;
 mod stuck_commits;
 mod submitting;
