@@ -257,11 +257,12 @@ impl Queue {
             let pending = live.total - ended - progress.in_flight - progress.waiting;
             unfinished_batches += 1;
             stats.batches += 1;
-            if pending > 0 && !progress.stop_requested {
-                let age_ms = now.0.saturating_sub(live.created_at.0);
-                let age = Duration::from_millis(age_ms);
+            let since = live.created_at.max(live.not_before.unwrap_or_default());
+            if since > now {
+                stats.scheduled += u64::from(pending);
+            } else if pending > 0 && !progress.stop_requested {
                 stats.queued += u64::from(pending);
-                stats.oldest_queued = stats.oldest_queued.max(Some(age));
+                stats.oldest_queued = stats.oldest_queued.max(Some(now.since(since)));
             }
             stats.in_flight += u64::from(progress.in_flight);
             stats.waiting += u64::from(progress.waiting);

@@ -40,10 +40,13 @@ pub struct OperationStats {
     pub queued: u64,
     /// Now: items handed to workers.
     pub in_flight: u64,
+    /// Now: items whose batch's time has not come: see
+    /// [`SubmitOptions::not_before`](crate::SubmitOptions::not_before).
+    pub scheduled: u64,
     /// Now: items that wait for another attempt.
     pub waiting: u64,
-    /// Now: the time since the oldest batch with items in [`queued`](Self::queued) was accepted, by the
-    /// queue's clock. `None` when no item is queued.
+    /// Now: the time since the oldest batch with items in [`queued`](Self::queued) was accepted, or its time
+    /// had come, by the queue's clock. `None` when no item is queued.
     pub oldest_queued: Option<Duration>,
     /// Total: batches accepted.
     pub submitted: u64,
