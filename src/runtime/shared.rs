@@ -9,6 +9,7 @@ use crate::clock::Timeline;
 use crate::error::BatchError;
 use crate::kernel::{BatchId, OperationIndex};
 use crate::limits::Limits;
+use crate::process;
 use crate::status::Blocked;
 use crate::store::vault::Vault;
 use crate::waiting;
@@ -269,6 +270,8 @@ impl Shared {
         self: &Arc<Self>,
         submission: Submission,
     ) -> Result<Submitted, BatchError> {
+        // Items may have been drawn since the last look, from an application that forks.
+        process::check()?;
         if is_engaged(self, Role::Reader) {
             return Err(BatchError::WouldDeadlock);
         }
@@ -303,8 +306,9 @@ impl Shared {
         }
     }
 
-    /// Refuses when the queue has failed or is closed.
+    /// Refuses in a forked child, and when the queue has failed or is closed.
     pub(crate) fn check(&self) -> Result<(), BatchError> {
+        process::check()?;
         if self.is_closed() {
             return Err(self.gone());
         }

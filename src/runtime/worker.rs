@@ -8,6 +8,7 @@ use crate::context::Workspace;
 use crate::failure::{self, Failure};
 use crate::kernel::{BatchId, SliceItem, Verdict};
 use crate::limits;
+use crate::process;
 use crate::store::journal::{Block, End, FailureEntry, ItemEntry};
 use crate::store::{Store, StoreError, Value, codec, keys};
 use crossbeam_channel::{Receiver, Sender};
@@ -183,6 +184,11 @@ impl Worker {
             }
             let ran;
             (ran, workspace) = self.run_item(job, *item, workspace)?;
+            if process::is_forked() {
+                // The handler forked and returned twice. Here is nobody to tell the outcome to, and the
+                // items that follow are the parent's to run.
+                std::process::abort();
+            }
             if !self.note(job, *item, ran, &mut workspace, &mut finished)? {
                 break;
             }
