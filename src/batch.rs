@@ -4,6 +4,7 @@ use crate::error::{BatchError, WaitError};
 use crate::kernel::BatchId;
 use crate::operation::Operation;
 use crate::outcome::{self, Outcomes};
+use crate::process;
 use crate::retry_failed;
 use crate::runtime::{Command, Deletion, Live, Role, Shared, Steered, is_engaged};
 use crate::status::{Blocked, Report, Status};
@@ -122,6 +123,7 @@ impl<O> Batch<O> {
     /// [`BatchError::Full`], [`BatchError::Unreadable`] when its journal is damaged, [`BatchError::Unknown`]
     /// when the queue failed on the way.
     pub fn resume(&self) -> Result<Status, BatchError> {
+        self.check()?;
         if self.is_unregistered() {
             return Err(self.unregistered());
         }
@@ -216,6 +218,7 @@ impl<O> Batch<O> {
     }
 
     fn wait_until(&self, deadline: Option<Instant>) -> Result<Option<Report>, WaitError> {
+        process::check()?;
         let busy = !self.shared.has_workers
             || is_engaged(&self.shared, Role::Worker)
             || is_engaged(&self.shared, Role::Reader);

@@ -7,6 +7,7 @@ use crate::failure::Failure;
 use crate::function::Function;
 use crate::limits::{self, Limits};
 use crate::operation::{Guarantee, Operation};
+use crate::process;
 use crate::queue::Queue;
 use crate::runtime::{Engine, Registration, Setup, Typed};
 use crate::store::vault;
@@ -178,6 +179,7 @@ impl Builder {
     /// [`OpenError`]; [`OpenError::Locked`] with the holder's process id when the directory is in use.
     pub fn open(self) -> Result<Queue, OpenError> {
         self.check()?;
+        process::settle()?;
         let directory = Directory::lock(&self.dir)?;
         let initial = initial_rows()?;
         let opened = SledStore::open(directory, self.cache_bytes, || initial)?;

@@ -3,6 +3,7 @@
 use crate::failure::Failure;
 use crate::kernel::{BatchId, State};
 use crate::position::Position;
+use crate::process::Forked;
 use crate::table::TableError;
 use std::path::PathBuf;
 
@@ -82,12 +83,52 @@ pub enum OpenError {
         /// The name.
         name: String,
     },
+    /// This process was forked from one that has opened a queue, whichever. The storage engine's threads
+    /// belong to the parent: fork before the first queue is opened, or run a new program.
+    #[error("{}", forked(*pid))]
+    Forked {
+        /// The process that opened the first queue.
+        pid: u32,
+    },
     /// The system would not start a thread.
     #[error("cannot start a thread: {source}")]
     Thread {
         /// The system's error.
         source: std::io::Error,
     },
+}
+
+pub(crate) fn forked(pid: u32) -> String {
+    let here = std::process::id();
+    format!(
+        "process {here} was forked from process {pid}, whose queues it cannot use; \
+         open the first queue after forking, or run a new program"
+    )
+}
+
+/// [`Forked`] means the same in each.
+macro_rules! from_forked {
+    ($($error:ty),*) => {
+        $(impl From<Forked> for $error {
+            fn from(Forked { pid }: Forked) -> Self {
+                Self::Forked { pid }
+            }
+        })*
+    };
+}
+from_forked!(
+    OpenError,
+    SubmitError,
+    BatchError,
+    ReadError,
+    ShutdownError,
+    TableError
+);
+
+impl From<Forked> for WaitError {
+    fn from(forked: Forked) -> Self {
+        Self::Batch(forked.into())
+    }
 }
 
 fn holder(pid: Option<u32>) -> String {
@@ -225,6 +266,13 @@ pub enum SubmitError {
         /// What failed.
         reason: String,
     },
+    /// This process was forked from the one that opened the queue. Nothing was done, and nothing is changed
+    /// in the parent.
+    #[error("{}", forked(*pid))]
+    Forked {
+        /// The process that opened the queue.
+        pid: u32,
+    },
     /// The queue is closed.
     #[error("the queue is closed")]
     Closed,
@@ -238,6 +286,7 @@ impl From<BatchError> for SubmitError {
     fn from(error: BatchError) -> Self {
         match error {
             BatchError::Closed => Self::Closed,
+            BatchError::Forked { pid } => Self::Forked { pid },
             BatchError::WouldDeadlock => Self::WouldDeadlock,
             BatchError::Failed { reason } => Self::Failed { reason },
             BatchError::Unknown { reason } => Self::Unknown { reason },
@@ -364,6 +413,13 @@ pub enum BatchError {
         /// What failed.
         reason: String,
     },
+    /// This process was forked from the one that opened the queue. Nothing was done, and nothing is changed
+    /// in the parent.
+    #[error("{}", forked(*pid))]
+    Forked {
+        /// The process that opened the queue.
+        pid: u32,
+    },
     /// The queue is closed.
     #[error("the queue is closed")]
     Closed,
@@ -443,6 +499,13 @@ pub enum ReadError {
         /// What failed.
         reason: String,
     },
+    /// This process was forked from the one that opened the queue. Nothing was done, and nothing is changed
+    /// in the parent.
+    #[error("{}", forked(*pid))]
+    Forked {
+        /// The process that opened the queue.
+        pid: u32,
+    },
     /// The queue is closed.
     #[error("the queue is closed")]
     Closed,
@@ -468,6 +531,13 @@ pub enum ShutdownError {
     Failed {
         /// What failed.
         reason: String,
+    },
+    /// This process was forked from the one that opened the queue. Nothing was done, and nothing is changed
+    /// in the parent.
+    #[error("{}", forked(*pid))]
+    Forked {
+        /// The process that opened the queue.
+        pid: u32,
     },
     /// Called on one of the queue's own workers, or inside a read of the queue: it would wait for
     /// itself. The queue goes on.

@@ -85,6 +85,10 @@
 //! process and counts as a crash. An operation that owns a clone of its own queue keeps the queue open for
 //! ever: give it a `Weak` of what holds the queue, or shut down explicitly.
 //!
+//! A child made by `fork` has no threads of the queue: there every call answers `Forked`, dropping handles does
+//! nothing, and the parent goes on unharmed. Fork before the first queue is opened, or start programs with
+//! [`Command`](std::process::Command). A handler that forks must end its child: one that returns there aborts it.
+//!
 //! All limits are in [`limits`].
 
 mod batch;
@@ -108,6 +112,7 @@ mod outcome;
 mod pause;
 mod platform;
 mod position;
+mod process;
 mod queue;
 mod read;
 mod retry_failed;

@@ -89,6 +89,10 @@ pub const CACHE_BYTES_RANGE: std::ops::RangeInclusive<u64> = (8 << 20)..=(4 << 3
 /// How long dropping the last `Queue` waits for handlers that are still running.
 pub const DROP_WAIT: Duration = Duration::from_secs(5);
 
+/// How long closing waits for the storage engine to let go of its files, which takes it milliseconds. What
+/// takes longer is a forked child that has them too.
+pub(crate) const CLOSE_WAIT: Duration = Duration::from_secs(2);
+
 /// A commit that takes longer than this is taken for lost, unless [`Limits::commit`] says otherwise: the
 /// queue latches failed and says so. The storage engine waits for ever when its I/O thread has died.
 pub const COMMIT: Duration = Duration::from_secs(60);

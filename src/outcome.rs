@@ -313,6 +313,7 @@ pub(crate) fn with_view<T>(
     shared: &Arc<Shared>,
     read: impl FnOnce(&View<'_>) -> Result<T, StoreError>,
 ) -> Result<T, BatchError> {
+    crate::process::check()?;
     if crate::runtime::is_engaged(shared, crate::runtime::Role::Reader) {
         return Err(BatchError::WouldDeadlock);
     }

@@ -9,6 +9,7 @@ use crate::limits;
 use crate::observe;
 use crate::operation::Operation;
 use crate::outcome::{read_error, with_view};
+use crate::process;
 use crate::read::Reader;
 use crate::runtime::{
     Engagement, Engine, Role, Shared, Submission, Submitted, WriterCounters, is_engaged, recovery,
@@ -221,6 +222,7 @@ impl Queue {
         &self,
         read: impl FnOnce(&Reader<'_>) -> Result<T, TableError>,
     ) -> Result<T, ReadError> {
+        process::check()?;
         let shared = self.shared();
         if is_engaged(shared, Role::Reader) {
             return Err(ReadError::WouldDeadlock);
@@ -278,13 +280,15 @@ impl Queue {
 
     /// Shuts the queue down: nothing more starts, handlers that run may end within `limit`, the rest stays
     /// queued for the next open. When this returns `Ok` everything is on disk, the threads have ended and
-    /// the directory can be opened again. Later calls on the queue and its batches answer `Closed`.
+    /// the directory can be opened again; if the process has forked, when that child has ended or runs
+    /// another program. Later calls on the queue and its batches answer `Closed`.
     ///
     /// # Errors
     /// [`ShutdownError::StillRunning`] when handlers or reads outlast `limit`; the directory stays locked
     /// until they end. [`ShutdownError::Failed`] when the queue had failed. [`ShutdownError::WouldDeadlock`]
     /// from a handler or a read of this queue.
     pub fn shutdown(&self, limit: Duration) -> Result<(), ShutdownError> {
+        process::check()?;
         let shared = self.shared();
         if is_engaged(shared, Role::Worker) || is_engaged(shared, Role::Reader) {
             return Err(ShutdownError::WouldDeadlock);

@@ -1,5 +1,6 @@
 //! Reading tables from outside of handlers.
 
+use crate::process;
 use crate::store::rows::{self, Rows};
 use crate::store::vault::View;
 use crate::table::{KeyRange, Table, TableError, TableKey};
@@ -19,6 +20,7 @@ impl Reader<'_> {
         table: &Table<K, V>,
         key: &K,
     ) -> Result<Option<V>, TableError> {
+        process::check()?;
         rows::get(self.0.store(), table, key)
     }
 

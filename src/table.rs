@@ -1,5 +1,6 @@
 //! Typed tables inside the store, for exactly-once handlers and for readers.
 
+use crate::error::forked;
 use crate::failure::Failure;
 use crate::limits;
 use crate::store::keys;
@@ -321,6 +322,12 @@ pub enum TableError {
         table: &'static str,
         /// The limit.
         limit: usize,
+    },
+    /// This process was forked from the one that opened the queue.
+    #[error("{}", forked(*pid))]
+    Forked {
+        /// The process that opened the queue.
+        pid: u32,
     },
     /// The store failed, or the queue is closed.
     #[error("the store cannot be read: {reason}")]

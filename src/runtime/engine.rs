@@ -14,6 +14,7 @@ use crate::error::OpenError;
 use crate::kernel::{BatchId, Kernel, OperationSpec, RetryPolicy};
 use crate::limits::{self, Limits};
 use crate::observe;
+use crate::process;
 use crate::store::record::{FORMAT, Meta};
 use crate::store::vault::{self, Committer, Vault};
 use crate::store::{Store, StoreError, codec, keys};
@@ -189,6 +190,10 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         let shared = &self.shared;
+        if process::is_forked() {
+            // The threads that would close the queue are the parent's, and so is the queue.
+            return;
+        }
         if is_engaged(shared, Role::Worker) || is_engaged(shared, Role::Reader) {
             // On a thread that the queue waits for: it must not wait for the queue.
             self.ask_to_close();
@@ -316,7 +321,8 @@ fn spawn(
 fn listen_to_clock(shared: &Arc<Shared>) {
     let queue: Weak<Shared> = Arc::downgrade(shared);
     let wake = Wake(Arc::new(move || {
-        if let Some(shared) = queue.upgrade() {
+        // A forked child has nobody to take it.
+        if let Some(shared) = queue.upgrade().filter(|_| !process::is_forked()) {
             let _ = shared.commands.send(Command::Tick);
             shared.clock_jumped();
         }

@@ -11,6 +11,7 @@ use crate::histogram::Histogram;
 use crate::kernel::{BatchId, OperationIndex};
 use crate::limits::Limits;
 use crate::observe::{self, OperationMeters};
+use crate::process;
 use crate::status::Blocked;
 use crate::store::vault::Vault;
 use crate::waiting;
@@ -298,6 +299,8 @@ impl Shared {
         self: &Arc<Self>,
         submission: Submission,
     ) -> Result<Submitted, BatchError> {
+        // Items may have been drawn since the last look, from an application that forks.
+        process::check()?;
         if is_engaged(self, Role::Reader) {
             return Err(BatchError::WouldDeadlock);
         }
@@ -332,8 +335,9 @@ impl Shared {
         }
     }
 
-    /// Refuses when the queue has failed or is closed.
+    /// Refuses in a forked child, and when the queue has failed or is closed.
     pub(crate) fn check(&self) -> Result<(), BatchError> {
+        process::check()?;
         if self.is_closed() {
             return Err(self.gone());
         }

@@ -4,6 +4,7 @@
 //! There is one of these in a queue. It travels with the lease, so it needs no lock.
 
 use crate::limits;
+use crate::process;
 use crate::store::rows::{self, Pending, Rows};
 use crate::store::{Store, StoreError, Value};
 use crate::table::{KeyRange, Table, TableError, TableKey};
@@ -128,10 +129,14 @@ impl Tables {
             .find_map(|layer| layer.get(&row));
         let value = match pending {
             Some(value) => value.clone(),
-            None => match self.store.get(&row) {
-                Ok(value) => value,
-                Err(error) => return Err(self.fail(error)),
-            },
+            None => {
+                // Not above: what is pending is memory, and most reads find it there.
+                process::check()?;
+                match self.store.get(&row) {
+                    Ok(value) => value,
+                    Err(error) => return Err(self.fail(error)),
+                }
+            }
         };
         let Some(value) = value else { return Ok(None) };
         match rows::decode(table, &row, &value) {

@@ -9,6 +9,7 @@ use crate::failure::{self, Failure};
 use crate::kernel::{BatchId, SliceItem, Verdict};
 use crate::limits;
 use crate::observe;
+use crate::process;
 use crate::store::journal::{Block, End, FailureEntry, ItemEntry};
 use crate::store::{Store, StoreError, Value, codec, keys};
 use crossbeam_channel::{Receiver, Sender};
@@ -30,6 +31,9 @@ pub(crate) struct Bench {
     pub(crate) leased: Receiver<Job>,
     pub(crate) lease_home: Sender<Box<Tables>>,
 }
+
+/// A handler that was quicker has not forked: asking costs as much as a quick handler takes.
+const FORK_TIME: Duration = Duration::from_micros(5);
 
 pub(crate) struct Worker {
     shared: Arc<Shared>,
@@ -182,7 +186,7 @@ impl Worker {
         self.marks.clear();
         for item in &job.slice.items {
             let now = since.elapsed();
-            self.marks.push(now);
+            self.mark(now);
             let has_run = !finished.verdicts.is_empty();
             let written = workspace.tables.as_ref().map_or(0, Tables::slice_bytes);
             let is_due = (self.timed && now >= limits::SLICE_TIME)
@@ -199,10 +203,21 @@ impl Worker {
         self.tables = workspace.tables;
         finished.writes = self.tables.as_mut().and_then(Tables::end_slice);
         let busy = since.elapsed();
-        self.marks.push(busy);
+        self.mark(busy);
         finished.busy_us = u64::try_from(busy.as_micros()).unwrap_or(u64::MAX);
         self.time_attempts(job, finished.verdicts.len());
         Ok(finished)
+    }
+
+    /// Notes that an item begins or the last one has ended, `now` after the slice began.
+    fn mark(&mut self, now: Duration) {
+        let last = self.marks.last().copied().unwrap_or(now);
+        if now - last >= FORK_TIME && process::is_forked() {
+            // The handler forked and returned twice. Here is nobody to tell the outcome to, and the items
+            // that follow are the parent's to run.
+            std::process::abort();
+        }
+        self.marks.push(now);
     }
 
     /// Records how long the first `count` items of the slice took, the ones with a verdict.

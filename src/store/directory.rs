@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use super::seal;
 use crate::error::OpenError;
 use crate::platform;
+use crate::process;
 
 const LOCK: &str = "LOCK";
 const SEAL: &str = "seal";
@@ -109,6 +110,10 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
+        if process::is_forked() {
+            // The parent holds it. Unlocking would unlock it there too; closing does not.
+            return;
+        }
         // A stale process id would be named to the next one that is refused. Failing is harmless.
         let _ = self.write_lock_text(&format!("{LOCK_TAG}\n"));
         // Not left to closing: a child between fork and exec may still hold a copy of the descriptor,

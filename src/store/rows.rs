@@ -4,6 +4,7 @@
 use super::codec::{self, Unsealed};
 use super::{Scan, Store, StoreError, Value};
 use crate::limits;
+use crate::process;
 use crate::table::{KeyRange, Table, TableError, TableKey};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -95,6 +96,9 @@ impl<K: TableKey + ?Sized, V: DeserializeOwned> Iterator for Rows<'_, K, V> {
     type Item = Result<(K::Owned, V), TableError>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if let Err(forked) = process::check() {
+            return Some(Err(forked.into()));
+        }
         let row = self.merged.next()?;
         let row = row.map_err(store_error).and_then(|(key, value)| {
             let row = decode(&self.table, &key, &value)?;

@@ -8,15 +8,22 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::directory::{Directory, io_error};
 use super::seal::Sealed;
 use super::sled_files::{self, SEGMENT_BYTES};
 use super::{PANICKED, StoreError, Value};
 use crate::error::OpenError;
+use crate::limits;
+use crate::process;
 
 /// sled gives deleted space back only on the thread that this interval drives.
 const FLUSH_EVERY_MS: u64 = 500;
+
+/// Closing looks this often whether sled has let go of its files.
+const CLOSE_LOOK: Duration = Duration::from_micros(200);
 
 /// sled with our own descriptor on its data file. Dropping it closes sled and waits until it is closed.
 #[derive(Debug)]
@@ -44,7 +51,7 @@ impl Engine {
         let what = match catch_unwind(AssertUnwindSafe(|| config.open())) {
             Ok(Ok(db)) => return Ok(Self { db: Some(db), data }),
             Ok(Err(error)) => {
-                wait_until_closed(&data);
+                let _ = wait_until_closed(&data);
                 match error {
                     sled::Error::Io(source) if !is_damage(source.kind()) => {
                         return Err(io_error("running the storage engine on", store)(source));
@@ -85,12 +92,14 @@ impl Engine {
         let Some(db) = self.db.take() else {
             return true;
         };
+        if process::is_forked() {
+            // Closing writes and waits for threads. Files and threads are the parent's.
+            std::mem::forget(db);
+            return false;
+        }
         // sled panics when its last sync fails.
         let closed = catch_unwind(AssertUnwindSafe(|| drop(db))).is_ok();
-        if closed {
-            wait_until_closed(&self.data);
-        }
-        closed
+        closed && wait_until_closed(&self.data)
     }
 }
 
@@ -106,10 +115,18 @@ impl Drop for Engine {
 /// buffer wakes whoever waits for it first and lets go of the file afterwards, and files are cut there
 /// too: so the file outlives the database by a moment, and with it the lock that sled takes on it,
 /// which makes the next open fail. The lock goes with the last of sled's handles, so waiting for it is
-/// waiting for exactly that.
-fn wait_until_closed(data: &File) {
-    if data.lock().is_ok() {
-        let _ = data.unlock();
+/// waiting for exactly that. A forked child has all handles too and lets go of them when it ends: so
+/// false after [`CLOSE_WAIT`](limits::CLOSE_WAIT), and [`open_data_file`] refuses the files as long as they are held.
+fn wait_until_closed(data: &File) -> bool {
+    let since = Instant::now();
+    loop {
+        match data.try_lock() {
+            Ok(()) => return data.unlock().is_ok(),
+            // Where files cannot be locked, sled has no lock that could outlive it.
+            Err(TryLockError::Error(_)) => return true,
+            Err(TryLockError::WouldBlock) if since.elapsed() > limits::CLOSE_WAIT => return false,
+            Err(TryLockError::WouldBlock) => thread::sleep(CLOSE_LOOK),
+        }
     }
 }
 

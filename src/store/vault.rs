@@ -9,6 +9,7 @@
 use super::record::{FORMAT, Meta, Space};
 use super::{Scan, Store, StoreError, Value, Writes, codec, keys};
 use crate::kernel::BatchId;
+use crate::process;
 use crate::waiting;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -155,6 +156,10 @@ impl View<'_> {
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
+        if process::is_forked() {
+            // The view is the parent's too, and there is nobody here who waits for it.
+            return;
+        }
         self.0.state().views -= 1;
         self.0.changed.notify_all();
     }

@@ -2,6 +2,7 @@
 
 use crate::builder::{Builder, initial_rows};
 use crate::error::OpenError;
+use crate::process;
 use crate::queue::Queue;
 use crate::store::memory::{self, MemoryStore};
 use std::sync::Arc;
@@ -56,6 +57,7 @@ impl MemoryDisk {
     }
 
     pub(super) fn open(&self) -> Result<MemoryStore, OpenError> {
+        process::settle()?;
         let initial = initial_rows()?;
         MemoryStore::open(&self.0, || initial)
     }

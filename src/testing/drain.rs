@@ -2,7 +2,8 @@
 
 use super::disk::MemoryDisk;
 use crate::builder::Builder;
-use crate::error::{BatchError, OpenError};
+use crate::error::{BatchError, OpenError, forked};
+use crate::process::{self, Forked};
 use crate::queue::Queue;
 use crate::runtime::{Drainer, NotDrained};
 use std::fmt;
@@ -71,6 +72,7 @@ impl DrainedQueue {
     /// # Errors
     /// As [`drain`](Self::drain).
     pub fn drain_at_most(&self, attempts: u64) -> Result<u64, DrainError> {
+        process::check()?;
         self.drainer.drain(attempts).map_err(|why| match why {
             NotDrained::WouldDeadlock => DrainError::WouldDeadlock,
             NotDrained::Gone => match self.drainer.shared.gone() {
@@ -105,6 +107,12 @@ pub enum DrainError {
         /// What failed.
         reason: String,
     },
+    /// This process was forked from the one that opened the queue.
+    #[error("{}", forked(*pid))]
+    Forked {
+        /// The process that opened the queue.
+        pid: u32,
+    },
     /// The queue is closed.
     #[error("the queue is closed")]
     Closed,
@@ -112,4 +120,10 @@ pub enum DrainError {
     /// while a read is open nothing can be stored.
     #[error("a handler or a read cannot drain its own queue")]
     WouldDeadlock,
+}
+
+impl From<Forked> for DrainError {
+    fn from(Forked { pid }: Forked) -> Self {
+        Self::Forked { pid }
+    }
 }

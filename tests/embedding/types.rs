@@ -1,0 +1,48 @@
+//! What an application may send to other threads, share with them, and copy.
+
+use crate::harness::Call;
+use batchwright::{
+    AtLeastOnce, Batch, BatchError, BatchFilter, BatchId, Batches, Builder, Context, Import,
+    ImportError, ItemOutcome, OpenError, Outcomes, Queue, ReadError, Report, ShutdownError, Stats,
+    Status, SubmitError, SubmitOptions, TableError, WaitError,
+};
+
+/// None of these is called: that they compile is the test.
+const fn crosses_threads<T: Send + Sync + 'static>() {}
+const fn moves_to_a_thread<T: Send + 'static>() {}
+const fn is_copied<T: Clone>() {}
+const fn is_an_error<T: std::error::Error + Send + Sync + 'static>() {}
+
+#[allow(dead_code)]
+const HANDLES: () = {
+    crosses_threads::<Queue>();
+    is_copied::<Queue>();
+    // Also of operations that are neither.
+    crosses_threads::<Batch<Call>>();
+    crosses_threads::<Batch>();
+    is_copied::<Batch>();
+    moves_to_a_thread::<Outcomes<Call>>();
+    moves_to_a_thread::<Batches>();
+    moves_to_a_thread::<Import<Call>>();
+    moves_to_a_thread::<Builder>();
+    crosses_threads::<BatchFilter>();
+    crosses_threads::<BatchId>();
+    crosses_threads::<SubmitOptions>();
+    crosses_threads::<Status>();
+    crosses_threads::<Report>();
+    crosses_threads::<Stats>();
+    crosses_threads::<ItemOutcome<u64>>();
+    moves_to_a_thread::<Context<AtLeastOnce>>();
+};
+
+#[allow(dead_code)]
+const ERRORS: () = {
+    is_an_error::<OpenError>();
+    is_an_error::<SubmitError>();
+    is_an_error::<ImportError>();
+    is_an_error::<BatchError>();
+    is_an_error::<WaitError>();
+    is_an_error::<ReadError>();
+    is_an_error::<TableError>();
+    is_an_error::<ShutdownError>();
+};
