@@ -46,50 +46,23 @@
 //! # }
 //! ```
 //!
-//! # Guarantees
+//! # The guide
 //!
-//! An operation's [`Guarantee`] is a type, and decides what its handler's [`Context`] offers:
+//! [`guide`] says all there is to know, a page a subject. Ten minutes: [getting started](guide::getting_started),
+//! [guarantees](guide::guarantees), [submitting](guide::submitting), [watching](guide::watching). Before
+//! production: [what can go wrong](guide::what_can_go_wrong), [embedding](guide::embedding), [limits](guide::limits).
 //!
-//! - [`ExactlyOnce`]: typed [`Table`]s of the same store. The writes and the outcome are one commit; a failing or
-//!   panicking item leaves no write. Such handlers run one at a time.
-//! - [`AtLeastOnce`]: anything, with [`Context::idempotency_key`] for outside systems. After a crash an unfinished
-//!   item runs again, with the same key.
+//! # Where to find what
 //!
-//! # The life of a batch
-//!
-//! | from \ event | an item starts | every item has its outcome | stop | the last handler ends | resume |
-//! |---|---|---|---|---|---|
-//! | queued | running | | stopped | | |
-//! | running | | completed | running, `stop_requested` | | |
-//! | running, `stop_requested` | | completed | | stopped | |
-//! | stopped | | | | | queued |
-//!
-//! # What can go wrong, and what you then see
-//!
-//! | what | you see |
+//! | to | see |
 //! |---|---|
-//! | an item is not acceptable | [`SubmitError::Invalid`] with every such item; nothing is stored |
-//! | a handler returns an error or panics | the item's [`Failure`]; the others go on |
-//! | an item no longer decodes after a deploy | its operation is held up, [`Blocked::Undecodable`]; nothing fails |
-//! | an item never decoded, a NaN for example | it fails with [`Failure::UNREADABLE_ITEM`], unless a restart came between |
-//! | an operation is not registered | its batches stay queued, [`Blocked::Unregistered`] |
-//! | the store cannot write | the queue latches: `Failed` for new calls, `Unknown` for what was under way. Open it again; submit again under the same idempotency key |
-//! | the process dies | at the next open unfinished items run again |
-//! | stored data is damaged | [`OpenError::Damaged`]; [`BatchError::Unreadable`] when a batch is read; a latched queue when a handler needs it |
-//! | another process has the directory | [`OpenError::Locked`] with its process id |
+//! | say what can be done, and what is promised | [`Operation`], [`Guarantee`]: [`ExactlyOnce`] or [`AtLeastOnce`] |
+//! | write a handler | [`Context`], [`Failure`], [`RetryPolicy`], [`Table`] |
+//! | open a queue, submit, read tables, shut down | [`Queue`], [`Builder`], [`SubmitOptions`] |
+//! | watch and steer a batch | [`Batch`], [`Status`], [`Report`], [`Outcomes`] |
+//! | test | the module `testing`, with the feature of that name |
 //!
-//! # Living inside an application
-//!
-//! No signal handler, panic hook, global logger, async runtime, network or unsafe code. Calls block on the
-//! disk: from async code use the runtime's blocking pool. With `panic = "abort"` a handler's panic ends the
-//! process and counts as a crash. An operation that owns a clone of its own queue keeps the queue open for
-//! ever: give it a `Weak` of what holds the queue, or shut down explicitly.
-//!
-//! A child made by `fork` has no threads of the queue: there every call answers `Forked`, dropping handles does
-//! nothing, and the parent goes on unharmed. Fork before the first queue is opened, or start programs with
-//! [`Command`](std::process::Command). A handler that forks must end its child: one that returns there aborts it.
-//!
-//! All limits are in [`limits`].
+//! No signal handler, panic hook, global logger, async runtime, network or unsafe code.
 
 mod batch;
 mod builder;
@@ -99,6 +72,7 @@ mod context;
 mod error;
 mod failure;
 mod function;
+pub mod guide;
 mod histogram;
 mod import;
 mod item;

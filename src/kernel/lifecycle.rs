@@ -157,6 +157,26 @@ mod tests {
     }
 
     #[test]
+    fn the_guide_shows_what_transition_does() {
+        let page = include_str!("../guide/lifecycle.md");
+        let mut table = page
+            .lines()
+            .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+        let row =
+            |head: &str, cells: [String; EVENTS.len()]| format!("{head} | {}", cells.join(" | "));
+        let head = row("from \\ event", EVENTS.map(|event| format!("{event:?}")));
+        assert_eq!(table.next(), Some(&*head));
+        for phase in PHASES {
+            let to = EVENTS.map(|event| match transition(phase, event) {
+                Ok(to) => format!("{to:?}"),
+                Err(_) => "-".to_owned(),
+            });
+            assert_eq!(table.next(), Some(&*row(&format!("{phase:?}"), to)));
+        }
+        assert_eq!(table.next(), None);
+    }
+
+    #[test]
     fn only_queued_and_running_batches_start_items() {
         let starting: Vec<_> = PHASES.into_iter().filter(|p| p.may_start()).collect();
         assert_eq!(starting, [Phase::Queued, Phase::Running]);
