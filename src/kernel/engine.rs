@@ -463,9 +463,9 @@ impl Kernel {
                 Dependent::End(batch) => {
                     if let Some(member) = self.batches.remove(&batch) {
                         self.forget(batch, &member);
-                        self.free_undecodable(batch, member.operation);
                         let view = member.view();
                         self.out.push(Output::Ended { batch, view });
+                        self.free_undecodable(batch, member.operation);
                     }
                 }
             }
