@@ -172,6 +172,73 @@ fn a_delay_survives_a_power_cut_and_a_reopen() -> Tested {
     Ok(())
 }
 
+/// Opens a queue with one worker, which logs the items of [`Call`]; those below 10 have one ordering key.
+fn one_line(
+    disk: &MemoryDisk,
+    clock: &ManualClock,
+    log: &Log<u64>,
+) -> Result<Queue, batchwright::OpenError> {
+    let written = log.clone();
+    let call = Call::new(move |n, _| {
+        written.push(n);
+        Ok(n)
+    });
+    queue_on(clock)
+        .workers(1)
+        .register(call.key(|n| (n < 10).then(|| "k".to_owned())))
+        .open_in_memory(disk)
+}
+
+#[test]
+fn the_place_that_a_batch_takes_when_its_time_comes_is_durable() -> Tested {
+    let (disk, clock) = fresh();
+    let log = Log::new();
+    let queue = one_line(&disk, &clock, &log)?;
+    let bystander = Bystander::enter(&queue)?;
+    queue.pause("call", "hold")?;
+    let first = not_before(clock.now() + HOUR);
+    let second = not_before(clock.now() + 2 * HOUR);
+    let delayed = [
+        queue.submit_with::<Call>([4], second)?.id(),
+        queue.submit_with::<Call>([1], first)?.id(),
+    ];
+    clock.advance(HOUR);
+    let plain = queue.submit::<Call>([2, 3])?.id();
+    disk.cut_power();
+    // The other one's time comes while no process runs.
+    clock.advance(HOUR);
+    let queue = one_line(&disk, &clock, &log)?;
+    bystander.assert_unchanged(&queue);
+    queue.unpause("call")?;
+    for id in delayed.into_iter().chain([plain]) {
+        queue.batch(id)?.ends()?;
+    }
+    assert_eq!(log.entries(), [1, 2, 3, 4]);
+    bystander.assert_unchanged(&queue);
+    Ok(())
+}
+
+#[test]
+fn priority_survives_a_power_cut() -> Tested {
+    let (disk, clock) = fresh();
+    let log = Log::new();
+    let queue = one_line(&disk, &clock, &log)?;
+    let bystander = Bystander::enter(&queue)?;
+    queue.pause("call", "hold")?;
+    let low = queue.submit_with::<Call>([20, 21], priority(-1))?.id();
+    let high = queue.submit_with::<Call>([10, 11], priority(1))?.id();
+    disk.cut_power();
+    let queue = one_line(&disk, &clock, &log)?;
+    assert_eq!(queue.batch(low)?.status()?.priority, -1);
+    queue.unpause("call")?;
+    for id in [low, high] {
+        queue.batch(id)?.ends()?;
+    }
+    assert_eq!(log.entries(), [10, 11, 20, 21]);
+    bystander.assert_unchanged(&queue);
+    Ok(())
+}
+
 #[test]
 fn a_delayed_batch_is_stopped_at_once_and_resumed_to_wait_again() -> Tested {
     let (disk, clock) = fresh();
@@ -184,13 +251,8 @@ fn a_delayed_batch_is_stopped_at_once_and_resumed_to_wait_again() -> Tested {
     assert_eq!(batch.resume()?.state, State::Queued);
     never(|| batch.status().is_ok_and(|status| status.in_flight > 0));
     clock.advance(HOUR);
-    assert_eq!(
-        outputs(&{
-            batch.ends()?;
-            batch
-        })?,
-        [1]
-    );
+    batch.ends()?;
+    assert_eq!(outputs(&batch)?, [1]);
     bystander.assert_unchanged(&queue);
     Ok(())
 }
