@@ -455,7 +455,9 @@ mod tests {
 
     /// A run of a batch: attempts that end, each for good or with a retry, and before which event
     /// somebody asks that undecodable items fail, if so. Runs end with a stop.
-    fn runs() -> impl Strategy<Value = Vec<(Vec<(u16, bool)>, Option<usize>)>> {
+    type Run = (Vec<(u16, bool)>, Option<usize>);
+
+    fn runs() -> impl Strategy<Value = Vec<Run>> {
         let run = prop::collection::vec((0..20u16, any::<bool>()), 0..6);
         let mark = prop_oneof![5 => Just(None), 1 => (0..4usize).prop_map(Some)];
         prop::collection::vec((run, mark), 1..12)

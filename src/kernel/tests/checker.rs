@@ -189,10 +189,8 @@ impl Checker {
             Input::Committed => self.make_durable(),
             Input::CommitFailed => self.failed = true,
             Input::Closing => self.closing = true,
-            Input::Undecodable { operation, batch } => {
-                if !self.books[batch].fails {
-                    self.held.entry(operation.0).or_insert(*batch);
-                }
+            Input::Undecodable { operation, batch } if !self.books[batch].fails => {
+                self.held.entry(operation.0).or_insert(*batch);
             }
             Input::PauseRequested { operation, .. } => {
                 self.paused.insert(operation.0);
