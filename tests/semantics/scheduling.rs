@@ -120,7 +120,8 @@ fn nothing_of_a_delayed_batch_runs_early_and_all_of_it_when_the_clock_moves() ->
         );
         let stats = queue.stats()?;
         let call = stats.operations.iter().find(|o| o.name == "call");
-        assert_eq!(call.map(|o| (o.batches, o.queued)), Some((1, 2)));
+        let counts = call.map(|o| (o.batches, o.queued, o.scheduled));
+        assert_eq!(counts, Some((1, 0, 2)));
         // It holds up nobody.
         queue.submit::<Call>([3])?.ends()?;
         clock.advance(HOUR - Duration::from_millis(1));
