@@ -61,7 +61,8 @@ pub enum Blocked {
         reason: String,
     },
     /// An item of its operation cannot be decoded, of this batch or of another. It goes on after an open
-    /// with code that reads the item, or after [`fail_undecodable`](crate::Batch::fail_undecodable).
+    /// with code that reads the item, after [`fail_undecodable`](crate::Batch::fail_undecodable) of the
+    /// batch that is named, or once that batch is stopped. [`unpause`](crate::Queue::unpause) tries again.
     Undecodable {
         /// Which item, and why.
         reason: String,

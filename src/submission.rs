@@ -68,7 +68,7 @@ impl SubmitOptions {
 
     /// Nothing of the batch starts before `time`, by the queue's clock, to the millisecond. Until then it
     /// is queued, counts as unfinished, and holds up nobody: it takes its place in the order of
-    /// [ordering keys](crate::Operation::key) when its time has come.
+    /// [ordering keys](crate::Operation::key) when its time has come. A time that has passed delays nothing.
     #[must_use]
     pub fn not_before(mut self, time: SystemTime) -> Self {
         self.not_before = Some(time);

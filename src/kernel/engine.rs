@@ -11,6 +11,9 @@ use super::{BatchId, OperationIndex, Timestamp};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// The position of a batch with keys whose time has not come: it has no place in the order yet.
+pub(super) const UNPLACED: u64 = 0;
+
 /// What is shown of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BatchView {
@@ -200,7 +203,7 @@ impl Kernel {
                 operation,
                 total,
                 terms,
-            } => self.submitted(ticket, operation, total, terms),
+            } => self.submitted(ticket, operation, total, terms, now),
             Input::StopRequested { ticket, batch } => self.stop_requested(ticket, batch, now),
             Input::ResumeRequested { ticket, batch } => self.resume_requested(ticket, batch, now),
             Input::Finished {
@@ -278,14 +281,22 @@ impl Kernel {
         BatchId(self.next_batch)
     }
 
-    fn submitted(&mut self, ticket: Ticket, operation: OperationIndex, total: u32, terms: Terms) {
+    fn submitted(
+        &mut self,
+        ticket: Ticket,
+        operation: OperationIndex,
+        total: u32,
+        terms: Terms,
+        now: Timestamp,
+    ) {
         if let Some(refusal) = self.refusal() {
             return self.out.push(Output::Refused { ticket, refusal });
         }
         let batch = BatchId(self.next_batch);
         self.next_batch += 1;
-        let position = self.take_position();
-        let member = Member::new(operation, position, terms, BatchState::queued(total));
+        let state = BatchState::queued(total);
+        let position = self.first_position(&terms, &state, now);
+        let member = Member::new(operation, position, terms, state);
         self.batches.insert(batch, member);
         self.changed.push(batch);
         self.out.push(Output::Admitted {
@@ -335,7 +346,7 @@ impl Kernel {
         if let Some(refusal) = self.refusal() {
             return self.out.push(Output::Refused { ticket, refusal });
         }
-        batch.position = self.take_position();
+        batch.position = self.first_position(&batch.terms, &batch.state, now);
         let longest_wait_ms = self.lane(batch.operation).spec.retry.longest_wait_ms();
         self.enter(batch, now.plus_ms(longest_wait_ms));
         self.record(id, Event::Resumed { at: now });
@@ -454,6 +465,7 @@ impl Kernel {
                         self.forget(batch, &member);
                         let view = member.view();
                         self.out.push(Output::Ended { batch, view });
+                        self.free_undecodable(batch, member.operation);
                     }
                 }
             }
@@ -487,13 +499,15 @@ impl Kernel {
     }
 
     fn fail_undecodable_requested(&mut self, ticket: Ticket, batch: BatchId, now: Timestamp) {
-        let unfinished = self.batches.get(&batch);
-        if unfinished.is_none_or(|member| member.state.phase.state().has_ended()) {
+        let unfinished = self.batches.get(&batch).map(|member| &member.state);
+        let Some(state) = unfinished.filter(|state| !state.phase.state().has_ended()) else {
             let refusal = Refusal::Ended;
             return self.out.push(Output::Refused { ticket, refusal });
+        };
+        if !state.fails_undecodable {
+            self.record(batch, Event::FailUndecodableRequested { at: now });
+            self.dependents.push(Dependent::FailUndecodable(batch));
         }
-        self.record(batch, Event::FailUndecodableRequested { at: now });
-        self.dependents.push(Dependent::FailUndecodable(batch));
         self.answer(ticket);
     }
 
@@ -502,6 +516,11 @@ impl Kernel {
             return;
         };
         self.out.push(Output::FailUndecodable { batch });
+        self.free_undecodable(batch, operation);
+    }
+
+    /// No item of this batch holds up the operation any more.
+    fn free_undecodable(&mut self, batch: BatchId, operation: OperationIndex) {
         let lane = self.lane_mut(operation);
         if lane.undecodable == Some(batch) {
             lane.undecodable = None;
@@ -596,11 +615,15 @@ impl Kernel {
 
     /// The batch's admission is durable: it lines up, now or when its time has come.
     fn admit(&mut self, batch: BatchId, now: Timestamp) {
-        let due = |member: &Member| {
-            let due = member.not_before.filter(|due| *due > now);
-            due.filter(|_| member.state.phase.may_start())
+        let Some(member) = self.batches.get(&batch) else {
+            return;
         };
-        match self.batches.get(&batch).and_then(due) {
+        let due = match &member.keys {
+            // Its time may have come while nobody looked: it gets its place all the same.
+            Some(_) => member.not_before.filter(|_| member.position == UNPLACED),
+            None => waits_until(member.not_before, &member.state, now),
+        };
+        match due.filter(|_| member.state.phase.may_start()) {
             Some(due) => {
                 self.delayed.insert((due, batch));
             }
@@ -608,16 +631,28 @@ impl Kernel {
         }
     }
 
-    /// The batch's time has come. One with keys goes to the end of the order, durably, so that it does
-    /// not step before what has started.
+    /// The place of a batch that comes into the order. Whose time has not come has none, durably: it must
+    /// not step before what starts meanwhile, also not when its time comes while no process runs.
+    fn first_position(&mut self, terms: &Terms, state: &BatchState, now: Timestamp) -> u64 {
+        if terms.keys.is_some() && waits_until(terms.not_before, state, now).is_some() {
+            return UNPLACED;
+        }
+        self.take_position()
+    }
+
+    /// The batch's time has come. One with keys goes to the end of the order, durably.
     pub(super) fn fall_due(&mut self, batch: BatchId) {
+        if self
+            .batches
+            .get(&batch)
+            .is_some_and(|member| member.keys.is_none())
+        {
+            return self.line_up(batch);
+        }
         let position = self.take_position();
         let Some(member) = self.batches.get_mut(&batch) else {
             return;
         };
-        if member.keys.is_none() {
-            return self.line_up(batch);
-        }
         member.position = position;
         self.out.push(Output::Moved { batch, position });
         self.dependents.push(Dependent::LineUp(batch));
@@ -691,4 +726,14 @@ impl Kernel {
             member.turn = (Reverse(member.priority), self.next_turn);
         }
     }
+}
+
+/// When the time of a batch comes, if it has not. What has started has had its time, whatever the clock
+/// says now.
+fn waits_until(
+    not_before: Option<Timestamp>,
+    state: &BatchState,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    not_before.filter(|due| *due > now && state.started_at.is_none())
 }

@@ -150,7 +150,8 @@ pub(crate) enum Output {
         ticket: Ticket,
         refusal: Refusal,
     },
-    /// The batch has a new place in the order; record it, in the group that is being gathered.
+    /// The batch has a place in the order; record it, in the group that is being gathered. May come out
+    /// with [`Input::Committed`] too: then there is a group to commit again.
     Moved {
         batch: BatchId,
         position: u64,

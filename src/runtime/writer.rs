@@ -141,6 +141,10 @@ impl Writer {
         if self.closing && self.kernel.slices_in_flight() == 0 && self.lease.is_some() {
             return None;
         }
+        // A batch whose time came with the last commit waits for its new place to be durable.
+        if !self.round.rows.is_empty() {
+            return Some(Command::Tick);
+        }
         // Whoever closed the queue may have found the channel full.
         if self.shared.is_closed() && !self.closing {
             return Some(Command::Close);
@@ -402,8 +406,10 @@ impl Writer {
         counts.panicked += finished.panicked;
         if let Some(reason) = finished.undecodable {
             let (operation, batch) = (finished.operation, finished.batch);
+            let held = self.kernel.holds_undecodable(operation);
             self.handle(Input::Undecodable { operation, batch })?;
-            if self.kernel.holds_undecodable(operation) {
+            // The reason shown is that of the batch which holds the operation: the first one.
+            if !held && self.kernel.holds_undecodable(operation) {
                 let registered = self.shared.operation(operation);
                 registered.undecodable.store(Some(Arc::new(reason)));
                 self.shared.wake_operation(operation);

@@ -453,10 +453,34 @@ mod tests {
         }
     }
 
-    /// A run of a batch: attempts that end, each for good or with a retry. Runs end with a stop.
-    fn runs() -> impl Strategy<Value = Vec<Vec<(u16, bool)>>> {
+    /// A run of a batch: attempts that end, each for good or with a retry, and before which event
+    /// somebody asks that undecodable items fail, if so. Runs end with a stop.
+    type Run = (Vec<(u16, bool)>, Option<usize>);
+
+    fn runs() -> impl Strategy<Value = Vec<Run>> {
         let run = prop::collection::vec((0..20u16, any::<bool>()), 0..6);
-        prop::collection::vec(run, 1..12)
+        let mark = prop_oneof![5 => Just(None), 1 => (0..4usize).prop_map(Some)];
+        prop::collection::vec((run, mark), 1..12)
+    }
+
+    #[test]
+    fn that_undecodable_items_are_to_fail_is_kept_where_it_was_asked_for() {
+        let at = Timestamp(7);
+        let mark = Event::FailUndecodableRequested { at };
+        let started = Event::Started { at: Timestamp(8) };
+        for events in [[mark.clone(), started.clone()], [started, mark]] {
+            let mut rows = Vec::new();
+            for event in &events {
+                let mut builder = SegmentBuilder::new();
+                builder.event(event, &Block::default()).unwrap();
+                let first = u32::try_from(rows.len()).unwrap();
+                rows.extend(number(BATCH, first, builder.finish()));
+            }
+            assert_eq!(events_of(&rows), events);
+            let compacted: Vec<_> = number(BATCH, 0, compact(BATCH, &rows).unwrap()).collect();
+            assert_eq!(events_of(&compacted), events);
+            assert!(fold(1, &events_of(&compacted)).fails_undecodable);
+        }
     }
 
     /// The attempts that can end now: items that have ended before, or twice in the run, are left out.
@@ -483,7 +507,7 @@ mod tests {
         fn a_compacted_journal_adds_up_to_the_same(runs in runs()) {
             let mut state = BatchState::queued(20);
             let mut rows = Vec::new();
-            for (now, run) in (1..).zip(runs) {
+            for (now, (run, mark)) in (1..).zip(runs) {
                 let at = Timestamp(now);
                 let items = possible(&state, run, now);
                 let mut block = Block::default();
@@ -491,13 +515,17 @@ mod tests {
                     block.push(failed(item.index, item.attempt, "m")).unwrap();
                 }
                 let mut builder = SegmentBuilder::new();
-                for event in [
+                let mut events = vec![
                     Event::Started { at },
                     Event::ItemsEnded { at, items },
                     Event::StopRequested { at },
                     Event::Stopped { at },
                     Event::Resumed { at },
-                ] {
+                ];
+                if let Some(before) = mark {
+                    events.insert(before, Event::FailUndecodableRequested { at });
+                }
+                for event in events {
                     state.apply(&event).unwrap();
                     builder.event(&event, &block).unwrap();
                 }

@@ -268,6 +268,89 @@ mod tests {
         assert_eq!(segment_number(&segment(BatchId(1), 9)), Some(9));
         assert_eq!(table_of(&table("accounts")), Some("accounts"));
         assert_eq!(table_of(b"b12345678"), None);
+        assert_eq!(paused_name(&paused("send-\u{e9}")), Some("send-\u{e9}"));
+        assert_eq!(paused_name(&header(BatchId(1))), None);
+        let retry = retried(BatchId(3), BatchId(300), 7);
+        assert_eq!(retry_of(&retry), Some(BatchId(300)));
+        assert_eq!(batch_of(&retry), Some(BatchId(3)));
+    }
+
+    /// Keys of every kind that a batch has, first and last.
+    fn keys_of(batch: BatchId) -> Vec<Vec<u8>> {
+        let mut keys = vec![header(batch), summary(batch), unfinished(batch)];
+        for part in [0, 255, u32::MAX] {
+            keys.push(items(batch, part));
+            keys.push(key_hashes(batch, part));
+            keys.push(origin_indexes(batch, part));
+            keys.push(segment(batch, part));
+            for retry in [0, u64::MAX] {
+                keys.push(retried(batch, BatchId(retry), part));
+            }
+        }
+        keys
+    }
+
+    fn is_of(key: &[u8], batch: BatchId) -> bool {
+        of_batch(batch).any(|range| range.contains(&key.to_vec()))
+    }
+
+    #[test]
+    fn everything_of_a_batch_is_its_own_and_nothing_else() {
+        for id in [1, 2, 254, 255, 256, 257, 65_535, 65_536, u64::MAX >> 8] {
+            let batch = BatchId(id);
+            for key in keys_of(batch) {
+                assert!(is_of(&key, batch), "{key:?} of {id}");
+            }
+            for other in [id - 1, id + 1, id << 8, id >> 8, id ^ 1, !id] {
+                for key in keys_of(BatchId(other)) {
+                    assert!(!is_of(&key, batch), "{key:?} of {other}, not {id}");
+                }
+                // These say which items of the other one it runs again.
+                assert!(!is_of(&retried(BatchId(other), batch, 0), batch));
+            }
+            let alone = [META.to_vec(), idempotency(&[b'z'; 32]), table("b")];
+            let paused = ["b", "bbbbbbbbbbbbb"].map(paused);
+            for key in alone.into_iter().chain(paused).chain(fences()) {
+                assert!(!is_of(&key, batch), "{key:?} is not of {id}");
+            }
+        }
+    }
+
+    #[test]
+    fn ranges_of_retries_and_pauses_hold_their_own_kind_only() {
+        let range = all_retried(BatchId(255));
+        for (parent, inside) in [(254, false), (255, true), (256, false)] {
+            for retry in [0, u64::MAX] {
+                let key = retried(BatchId(parent), BatchId(retry), u32::MAX);
+                assert_eq!(range.contains(&key), inside);
+            }
+        }
+        let range = all_paused();
+        assert!(range.contains(&paused("a")));
+        assert!(range.contains(&paused(char::MAX.to_string().as_str())));
+        let others = [
+            origin_indexes(BatchId(u64::MAX), u32::MAX),
+            range.end.clone(),
+        ];
+        assert!(others.iter().all(|key| !range.contains(key)));
+        assert!(!range.contains(&retried(BatchId(0), BatchId(0), 0)));
+    }
+
+    #[test]
+    fn small_rows_stand_between_the_fences_of_large_ones() {
+        let fences: Vec<_> = fences().collect();
+        let last = BatchId(u64::MAX);
+        for key in [
+            origin_indexes(BatchId(0), 0),
+            origin_indexes(last, u32::MAX),
+            retried(BatchId(0), BatchId(0), 0),
+            retried(last, last, u32::MAX),
+            paused("a"),
+            paused(char::MAX.to_string().as_str()),
+        ] {
+            assert!(key > fences[7] && key < fences[8], "{key:?}");
+            assert!(key > items(BatchId(0), u32::MAX));
+        }
     }
 
     #[test]

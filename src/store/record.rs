@@ -79,7 +79,7 @@ pub(crate) struct Summary {
 /// There while a batch is unfinished.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Unfinished {
-    /// Its place in its operation's order.
+    /// Its place in its operation's order; 0 while it has none.
     pub(crate) position: u64,
 }
 

@@ -26,6 +26,7 @@ impl Checker {
         let books = self.books.values();
         books
             .filter(|book| book.present && book.operation == operation && book.stage.may_start())
+            .filter(|book| book.placed)
             .filter_map(|book| {
                 let first = (0..book.items.len())
                     .find(|index| book.key(*index) == key && book.items[*index].outcome.is_none());
@@ -52,11 +53,12 @@ impl Checker {
         assert_eq!(kernel.slices_in_flight(), self.slices.len());
         let present = self.books.values().filter(|book| book.present).count();
         assert_eq!(kernel.unfinished(), present);
-        let waits = self.books.values().filter(|book| book.present);
-        let next = waits
+        let present = || self.books.values().filter(|book| book.present);
+        let waits = present()
             .flat_map(|book| &book.items)
-            .filter_map(|item| item.until)
-            .min();
+            .filter_map(|item| item.until);
+        let delays = present().filter_map(Book::waits_until);
+        let next = waits.chain(delays).min();
         assert_eq!(
             kernel.next_wake().map(|wake| wake.0),
             next,
@@ -91,22 +93,64 @@ impl Checker {
             return;
         }
         for (batch, book) in &self.books {
-            let spec = &self.specs[book.operation];
-            let slices = self.slices_of(book.operation);
-            let free = book.present
-                && book.stage.may_start()
-                && self
-                    .durable
-                    .get(batch)
-                    .is_some_and(|book| book.stage.may_start())
-                && self.runs(book.operation)
-                && spec.concurrency.is_none_or(|limit| slices < limit as usize)
-                && (!spec.exactly_once || self.leased() == 0);
-            if free {
-                let idle = self.startable(*batch, book);
-                assert_eq!(idle, None, "of {batch} could run");
+            let idle = self.could_start(*batch, book);
+            assert_eq!(idle, None, "of {batch} could run");
+        }
+    }
+
+    /// An item of the batch that only waits for a worker. While the lease is out it is not said what
+    /// could take it.
+    pub(super) fn could_start(&self, batch: BatchId, book: &Book) -> Option<usize> {
+        let spec = &self.specs[book.operation];
+        let slices = self.slices_of(book.operation);
+        let durable = self.durable.get(&batch);
+        let free = book.present
+            && book.stage.may_start()
+            && book.come
+            && durable.is_some_and(|book| book.stage.may_start() && book.placed)
+            && self.runs(book.operation)
+            && spec.concurrency.is_none_or(|limit| slices < limit as usize)
+            && (!spec.exactly_once || self.leased() == 0);
+        free.then(|| self.startable(batch, book)).flatten()
+    }
+
+    /// While an item of a higher priority could start, none of a lower one does: not even when a worker
+    /// has room for the lower one only.
+    pub(super) fn check_priority(&self, batch: BatchId) {
+        let priority = self.books[&batch].priority;
+        for (other, book) in &self.books {
+            if book.priority > priority {
+                let first = self.could_start(*other, book);
+                assert_eq!(first, None, "of {other} goes before {batch}");
             }
         }
+    }
+
+    /// Whose time has come has its place, and nobody holds up an operation without need.
+    pub(super) fn check_holds(&self, committed: bool) {
+        for (batch, book) in &self.books {
+            let lines_up = book.present && book.stage.may_start() && book.come;
+            assert!(book.placed || !lines_up, "{batch} has no place: {book:?}");
+            let durable = self.durable.get(batch);
+            let fails = durable.is_some_and(|book| book.present && book.fails);
+            assert!(book.told_fails || !fails || !book.present, "{batch}");
+        }
+        for (operation, holder) in &self.held {
+            let waits = !committed && self.unpausing.contains(operation);
+            assert!(
+                waits || !self.may_be_freed(*operation, *holder),
+                "{operation}"
+            );
+        }
+        if committed {
+            assert_eq!(self.paused, self.paused_durable);
+        }
+    }
+
+    /// Whether what holds up an operation is out of the way.
+    pub(super) fn may_be_freed(&self, operation: usize, holder: BatchId) -> bool {
+        let fails = self.durable.get(&holder).is_some_and(|book| book.fails);
+        self.unpausing.contains(&operation) || fails || !self.books[&holder].present
     }
 
     pub(super) fn startable(&self, batch: BatchId, book: &Book) -> Option<usize> {

@@ -24,6 +24,9 @@ enum Step {
         operation: usize,
         total: u32,
         keys: u64,
+        priority: i8,
+        /// From half a second before now.
+        delay_ms: Option<u64>,
         seed: u64,
     },
     /// A worker ends some items of a slice, and may be done with it.
@@ -46,7 +49,19 @@ enum Step {
     Resume {
         pick: usize,
     },
+    /// A worker ends some items of a slice, and cannot decode the next.
+    Undecodable {
+        pick: usize,
+        count: usize,
+        seed: u64,
+    },
+    FailUndecodable {
+        pick: usize,
+    },
     Pause {
+        operation: usize,
+    },
+    Unpause {
         operation: usize,
     },
     Close,
@@ -79,9 +94,14 @@ fn operation() -> impl Strategy<Value = OperationSpec> {
 fn step() -> impl Strategy<Value = Step> {
     let total = prop_oneof![6 => 1u32..8, 2 => 8u32..60, 1 => 60u32..400];
     let keys = prop_oneof![2 => Just(0u64), 3 => 1u64..5];
+    let priority = prop_oneof![2 => Just(0i8), 1 => -2..3i8];
+    let delay_ms = prop_oneof![3 => Just(None), 1 => (0..8_000u64).prop_map(Some)];
     prop_oneof![
-        8 => (any::<usize>(), total, keys, any::<u64>())
-            .prop_map(|(operation, total, keys, seed)| Step::Submit { operation, total, keys, seed }),
+        8 => (any::<usize>(), total, keys, priority, delay_ms, any::<u64>()).prop_map(
+            |(operation, total, keys, priority, delay_ms, seed)| Step::Submit {
+                operation, total, keys, priority, delay_ms, seed,
+            }
+        ),
         24 => (any::<usize>(), 0..40usize, any::<bool>(), any::<u64>())
             .prop_map(|(pick, count, returned, seed)| Step::Work { pick, count, returned, seed }),
         10 => Just(Step::Commit),
@@ -90,9 +110,13 @@ fn step() -> impl Strategy<Value = Step> {
         4 => any::<usize>().prop_map(|pick| Step::Stop { pick }),
         3 => any::<usize>().prop_map(|pick| Step::Resume { pick }),
         1 => Just(Step::Crash),
+        1 => any::<usize>().prop_map(|operation| Step::Pause { operation }),
+        2 => any::<usize>().prop_map(|operation| Step::Unpause { operation }),
+        1 => (any::<usize>(), 0..4usize, any::<u64>())
+            .prop_map(|(pick, count, seed)| Step::Undecodable { pick, count, seed }),
+        2 => any::<usize>().prop_map(|pick| Step::FailUndecodable { pick }),
         1 => prop_oneof![
             any::<bool>().prop_map(|kept| Step::FailCommit { kept }),
-            any::<usize>().prop_map(|operation| Step::Pause { operation }),
             Just(Step::Close),
             any::<usize>().prop_map(|operation| Step::Redeploy { operation }),
         ],
@@ -180,11 +204,15 @@ impl World {
 
     fn write(&mut self, out: &[Output]) {
         for output in out {
-            if let Output::Record { batch, event } = output {
-                self.disk.append(*batch, event.clone());
-                if let (Event::Resumed { .. }, Some(view)) = (event, self.kernel.view(*batch)) {
-                    self.disk.move_to(*batch, view.position);
+            match output {
+                Output::Record { batch, event } => {
+                    self.disk.append(*batch, event.clone());
+                    if let (Event::Resumed { .. }, Some(view)) = (event, self.kernel.view(*batch)) {
+                        self.disk.move_to(*batch, view.position);
+                    }
                 }
+                Output::Moved { batch, position } => self.disk.move_to(*batch, *position),
+                _ => {}
             }
         }
     }
@@ -202,8 +230,18 @@ impl World {
                 operation,
                 total,
                 keys,
+                priority,
+                delay_ms,
                 seed,
-            } => self.submit(operation, total, keys, seed),
+            } => {
+                let time = |ms: u64| Timestamp((self.now.0 + ms).saturating_sub(500));
+                let terms = Terms {
+                    priority,
+                    not_before: delay_ms.map(time),
+                    keys: (keys > 0).then(|| draw_keys(seed, total, keys)),
+                };
+                self.submit(operation, total, terms);
+            }
             Step::Work {
                 pick,
                 count,
@@ -233,11 +271,24 @@ impl World {
                     self.resume(batch);
                 }
             }
-            Step::Pause { operation } => {
-                let operation = OperationIndex(operation % self.item_us.len());
-                let batch = BatchId(0);
-                self.feed(Input::Undecodable { operation, batch });
+            Step::Undecodable { pick, count, seed } => {
+                if let Some(slice) = self.pick_slice(pick) {
+                    self.meet_undecodable(slice, count, seed);
+                }
             }
+            Step::FailUndecodable { pick } => {
+                if let Some(batch) = self.pick_batch(pick) {
+                    let ticket = self.ask(Request::FailUndecodable(batch));
+                    self.feed(Input::FailUndecodableRequested { ticket, batch });
+                }
+            }
+            Step::Pause { operation } => {
+                let operation = operation % self.item_us.len();
+                let ticket = self.ask(Request::Pause);
+                let operation = OperationIndex(operation);
+                self.feed(Input::PauseRequested { ticket, operation });
+            }
+            Step::Unpause { operation } => self.unpause(operation % self.item_us.len()),
             Step::Close => self.feed(Input::Closing),
             Step::Crash => self.crash(),
             Step::FailCommit { kept } => self.fail_commit(kept),
@@ -249,26 +300,25 @@ impl World {
         }
     }
 
-    fn submit(&mut self, operation: usize, total: u32, distinct: u64, seed: u64) {
+    fn submit(&mut self, operation: usize, total: u32, terms: Terms) {
         let operation = operation % self.item_us.len();
-        let keys: Option<Vec<u64>> = (distinct > 0).then(|| {
-            let draw = |index| draw(seed, index) % (distinct + 1);
-            (0..u64::from(total)).map(draw).collect()
-        });
         let ticket = self.ask(Request::Submit {
             operation,
             total,
-            keys: keys.clone(),
+            terms: terms.clone(),
         });
         self.feed(Input::Submitted {
             ticket,
             operation: OperationIndex(operation),
             total,
-            terms: Terms {
-                keys: keys.map(Vec::into_boxed_slice),
-                ..Terms::default()
-            },
+            terms,
         });
+    }
+
+    fn unpause(&mut self, operation: usize) {
+        let ticket = self.ask(Request::Unpause);
+        let operation = OperationIndex(operation);
+        self.feed(Input::UnpauseRequested { ticket, operation });
     }
 
     /// Leased slices go to one worker, which takes them in order.
@@ -283,8 +333,10 @@ impl World {
     fn work(&mut self, slice: SliceId, count: usize, returned: bool, seed: u64) {
         let out = &self.checker.slices[&slice];
         let left = out.slice.items.len() - out.ended;
-        // A recall succeeds when the slice is not begun; a closed batch starts no further item.
-        let closed = !self.checker.books[&out.slice.batch].stage.may_start();
+        // A recall succeeds when the slice is not begun; a closed batch starts no further item, nor does a
+        // paused operation.
+        let closed = !self.checker.books[&out.slice.batch].stage.may_start()
+            || self.checker.paused.contains(&out.slice.operation.0);
         let (count, returned) = match out.recalled {
             true if out.ended == 0 && (out.slice.exactly_once || seed.is_multiple_of(2)) => {
                 (0, true)
@@ -306,6 +358,19 @@ impl World {
             returned,
             busy_us,
         });
+    }
+
+    /// A worker that cannot decode an item says so, and returns the slice.
+    fn meet_undecodable(&mut self, slice: SliceId, count: usize, seed: u64) {
+        let out = &self.checker.slices[&slice];
+        let left = out.slice.items.len() - out.ended;
+        let (operation, batch) = (out.slice.operation, out.slice.batch);
+        let not_begun = out.recalled && out.ended == 0;
+        if left == 0 || not_begun {
+            return self.work(slice, 0, true, seed);
+        }
+        self.feed(Input::Undecodable { operation, batch });
+        self.work(slice, count.min(left - 1), true, seed);
     }
 
     fn pick_batch(&self, pick: usize) -> Option<BatchId> {
@@ -349,7 +414,7 @@ impl World {
                 busy_us: 0,
             });
         }
-        self.feed(Input::Committed);
+        assert!(self.kernel.handle(Input::Committed, self.now).is_empty());
         self.crash();
     }
 
@@ -371,6 +436,8 @@ impl World {
                     self.now = self.now.max(wake);
                     self.feed(Input::Tick);
                 }
+                // A batch whose time came with the commit has a new place to be recorded.
+                None if !self.disk.is_clean() => {}
                 None => break,
             }
         }
@@ -398,6 +465,9 @@ impl World {
             spec.registered = true;
         }
         self.crash();
+        for operation in 0..self.item_us.len() {
+            self.unpause(operation);
+        }
         self.settle();
         for batch in self.checker.acknowledged.clone() {
             if self.checker.books[&batch].stage == Stage::Stopped {
@@ -412,6 +482,11 @@ impl World {
             assert!(book.items.iter().all(|item| item.outcome.is_some()));
         }
     }
+}
+
+fn draw_keys(seed: u64, total: u32, distinct: u64) -> Box<[u64]> {
+    let draw = |index| draw(seed, index) % (distinct + 1);
+    (0..u64::from(total)).map(draw).collect()
 }
 
 fn draw(seed: u64, index: u64) -> u64 {

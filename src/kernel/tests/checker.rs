@@ -3,7 +3,7 @@
 
 use crate::kernel::{
     BatchId, Event, Fate, Input, ItemEvent, Kernel, OperationSpec, Output, Slice, SliceId,
-    SliceItem, Ticket,
+    SliceItem, Terms, Ticket,
 };
 use crate::limits;
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,7 +40,19 @@ pub(super) struct Item {
 pub(super) struct Book {
     pub(super) operation: usize,
     pub(super) position: u64,
-    keys: Option<Vec<u64>>,
+    keys: Option<Box<[u64]>>,
+    pub(super) priority: i8,
+    not_before: Option<u64>,
+    /// The commit that lets it line up is durable.
+    admitted: bool,
+    /// Its time has come.
+    pub(super) come: bool,
+    /// It has a place in the order, if it has keys.
+    pub(super) placed: bool,
+    was_started: bool,
+    /// Items that cannot be decoded fail: as recorded, and as its workers know.
+    pub(super) fails: bool,
+    pub(super) told_fails: bool,
     pub(super) stage: Stage,
     /// A start came out that is not recorded yet.
     pub(super) started: bool,
@@ -54,6 +66,24 @@ pub(super) struct Book {
 impl Book {
     pub(super) fn key(&self, index: usize) -> u64 {
         self.keys.as_ref().map_or(0, |keys| keys[index])
+    }
+
+    /// When its time comes, while that is waited for.
+    pub(super) fn waits_until(&self) -> Option<u64> {
+        let waits = self.admitted && !self.come && self.stage.may_start();
+        self.not_before.filter(|_| waits)
+    }
+
+    fn is_due(&self, now: u64) -> bool {
+        self.was_started || self.not_before.is_none_or(|time| time <= now)
+    }
+
+    /// What a batch is that was just submitted or resumed.
+    fn line_up_at(&mut self, now: u64) {
+        self.admitted = false;
+        // The place of one with keys is for good; without keys only the time counts.
+        self.placed = self.keys.is_none() || self.is_due(now);
+        self.come = self.keys.is_some() && self.placed;
     }
 
     pub(super) fn recount(&self) -> (u32, u32) {
@@ -88,10 +118,13 @@ pub(super) enum Request {
     Submit {
         operation: usize,
         total: u32,
-        keys: Option<Vec<u64>>,
+        terms: Terms,
     },
     Stop(BatchId),
     Resume(BatchId),
+    FailUndecodable(BatchId),
+    Pause,
+    Unpause,
 }
 
 #[derive(Debug)]
@@ -106,7 +139,15 @@ pub(super) struct Checker {
     admissions: BTreeMap<Ticket, BatchId>,
     /// Items whose verdicts the kernel just got.
     given: Vec<SliceItem>,
-    paused: BTreeSet<usize>,
+    /// Operations that start nothing on request, and of these the ones that were unpaused since the last
+    /// commit.
+    pub(super) paused: BTreeSet<usize>,
+    pub(super) unpausing: BTreeSet<usize>,
+    /// As recorded, and as durable.
+    paused_next: BTreeSet<usize>,
+    pub(super) paused_durable: BTreeSet<usize>,
+    /// Operations that an undecodable item of a batch holds up.
+    pub(super) held: BTreeMap<usize, BatchId>,
     pub(super) closing: bool,
     failed: bool,
 }
@@ -124,6 +165,10 @@ impl Checker {
             admissions: BTreeMap::new(),
             given: Vec::new(),
             paused: BTreeSet::new(),
+            unpausing: BTreeSet::new(),
+            paused_next: BTreeSet::new(),
+            paused_durable: BTreeSet::new(),
+            held: BTreeMap::new(),
             closing: false,
             failed: false,
         }
@@ -134,7 +179,8 @@ impl Checker {
     }
 
     pub(super) fn runs(&self, operation: usize) -> bool {
-        self.specs[operation].registered && !self.paused.contains(&operation)
+        let held = self.paused.contains(&operation) || self.held.contains_key(&operation);
+        self.specs[operation].registered && !held
     }
 
     /// Looks at an input before the kernel gets it.
@@ -143,8 +189,17 @@ impl Checker {
             Input::Committed => self.make_durable(),
             Input::CommitFailed => self.failed = true,
             Input::Closing => self.closing = true,
-            Input::Undecodable { operation, .. } => {
+            Input::Undecodable { operation, batch } if !self.books[batch].fails => {
+                self.held.entry(operation.0).or_insert(*batch);
+            }
+            Input::PauseRequested { operation, .. } => {
                 self.paused.insert(operation.0);
+                self.paused_next.insert(operation.0);
+                self.unpausing.remove(&operation.0);
+            }
+            Input::UnpauseRequested { operation, .. } => {
+                self.paused_next.remove(&operation.0);
+                self.unpausing.insert(operation.0);
             }
             Input::Finished {
                 slice,
@@ -160,10 +215,17 @@ impl Checker {
     }
 
     pub(super) fn make_durable(&mut self) {
+        for book in self.books.values_mut() {
+            book.admitted = true;
+        }
         self.durable.clone_from(&self.books);
+        self.paused_durable.clone_from(&self.paused_next);
     }
 
     fn fire(&mut self, now: u64) {
+        for book in self.books.values_mut() {
+            book.come |= book.admitted && book.is_due(now);
+        }
         for item in self.books.values_mut().flat_map(|book| &mut book.items) {
             item.until = item.until.filter(|until| *until > now);
         }
@@ -215,6 +277,10 @@ impl Checker {
             "unanswered: {:?}",
             self.asked
         );
+        self.check_holds(committed);
+        if committed {
+            self.unpausing.clear();
+        }
         self.check_views(kernel);
         if !self.closing {
             self.check_nobody_idles();
@@ -227,8 +293,15 @@ impl Checker {
                 ticket,
                 batch,
                 position,
-            } => self.admit(*ticket, *batch, *position),
-            Output::Refused { ticket, .. } => assert!(self.asked.remove(ticket).is_some()),
+            } => self.admit(*ticket, *batch, *position, now),
+            Output::Refused { ticket, .. } => match self.asked.remove(ticket) {
+                Some(Request::FailUndecodable(batch)) => {
+                    let book = &self.books[&batch];
+                    assert!(book.stage.has_ended(), "{book:?}");
+                }
+                Some(Request::Submit { .. } | Request::Resume(_)) => {}
+                other => unreachable!("{other:?} was refused"),
+            },
             Output::Record { batch, event } => self.record(*batch, event, now, kernel),
             Output::Ack { ticket } => {
                 assert!(committed, "an answer without a commit");
@@ -252,30 +325,63 @@ impl Checker {
                 assert_eq!((view.succeeded, view.failed), durable.recount());
                 assert!(std::mem::take(&mut self.book(*batch).present));
             }
-            Output::Moved { .. }
-            | Output::FailUndecodable { .. }
-            | Output::Decodable { .. }
-            | Output::Unpaused { .. }
-            | Output::Defect { .. } => unreachable!("{output:?}"),
+            Output::Moved { batch, position } => self.moved(*batch, *position),
+            Output::FailUndecodable { batch } => {
+                assert!(committed && self.durable[batch].fails);
+                assert!(!std::mem::replace(&mut self.book(*batch).told_fails, true));
+            }
+            Output::Decodable { operation } => {
+                let holder = self.held.remove(&operation.0);
+                let freed = holder.is_some_and(|batch| self.may_be_freed(operation.0, batch));
+                assert!(committed && freed, "{operation:?} is held by {holder:?}");
+            }
+            Output::Unpaused { operation } => {
+                assert!(committed && self.unpausing.contains(&operation.0));
+                assert!(self.paused.remove(&operation.0), "it was not paused");
+            }
+            Output::Defect { .. } => unreachable!("{output:?}"),
         }
     }
 
-    fn admit(&mut self, ticket: Ticket, batch: BatchId, position: u64) {
+    /// A batch whose time has come goes behind all others, and those whose time came before stand first.
+    fn moved(&mut self, batch: BatchId, position: u64) {
+        self.check_position(position);
+        let book = self.book(batch);
+        assert!(book.present && book.stage.may_start() && book.admitted);
+        assert!(book.keys.is_some() && book.come && !book.placed);
+        book.position = position;
+        book.placed = true;
+        let time = book.not_before;
+        let mut waiting = self
+            .books
+            .values()
+            .filter(|book| book.present && book.stage.may_start() && book.come && !book.placed);
+        assert!(waiting.all(|book| book.not_before >= time));
+    }
+
+    fn admit(&mut self, ticket: Ticket, batch: BatchId, position: u64, now: u64) {
         let Some(Request::Submit {
             operation,
             total,
-            keys,
+            terms,
         }) = self.asked.get(&ticket).cloned()
         else {
             unreachable!("{ticket:?} is no submission");
         };
         assert!(self.books.keys().all(|before| *before < batch));
         self.admissions.insert(ticket, batch);
-        self.check_position(position);
-        let book = Book {
+        let mut book = Book {
             operation,
             position,
-            keys,
+            keys: terms.keys,
+            priority: terms.priority,
+            not_before: terms.not_before.map(|time| time.0),
+            admitted: false,
+            come: false,
+            placed: false,
+            was_started: false,
+            fails: false,
+            told_fails: false,
             stage: Stage::Queued,
             started: false,
             closed: false,
@@ -283,7 +389,17 @@ impl Checker {
             present: true,
             items: vec![Item::default(); total as usize],
         };
+        book.line_up_at(now);
+        self.check_first_position(&book, position);
         self.books.insert(batch, book);
+    }
+
+    fn check_first_position(&self, book: &Book, position: u64) {
+        if book.placed {
+            self.check_position(position);
+        } else {
+            assert_eq!(position, 0, "whose time has not come has no place");
+        }
     }
 
     fn check_position(&self, position: u64) {
@@ -307,6 +423,9 @@ impl Checker {
                 let book = &self.durable[&batch];
                 assert!(book.stage == Stage::Queued || book.closed, "{book:?}");
             }
+            Some(Request::FailUndecodable(batch)) => assert!(self.durable[&batch].fails),
+            // Another may have come since: what is in force then is looked at when all is out.
+            Some(Request::Pause | Request::Unpause) => {}
             None => unreachable!("{ticket:?} was answered before"),
         }
     }
@@ -325,11 +444,19 @@ impl Checker {
             }
             (Event::Stopped { .. }, Stage::Stopping) if !all_final && !in_flight => Stage::Stopped,
             (Event::Resumed { .. }, Stage::Stopped) if !book.present => Stage::Queued,
+            (
+                Event::FailUndecodableRequested { .. },
+                Stage::Queued | Stage::Running | Stage::Stopping,
+            ) if !book.started => book.stage,
             _ => unreachable!("{batch} takes {event:?}: {book:?}"),
         };
         book.stage = stage;
         match event {
-            Event::Started { .. } => book.started = false,
+            Event::Started { .. } => {
+                book.started = false;
+                book.was_started = true;
+            }
+            Event::FailUndecodableRequested { .. } => book.fails = true,
             Event::ItemsEnded { items, .. } => self.items_ended(batch, items, now),
             Event::Resumed { .. } => self.resumed(batch, now, kernel),
             _ => {}
@@ -338,7 +465,8 @@ impl Checker {
 
     fn resumed(&mut self, batch: BatchId, now: u64, kernel: &Kernel) {
         let position = kernel.view(batch).map_or(0, |view| view.position);
-        self.check_position(position);
+        self.book(batch).line_up_at(now);
+        self.check_first_position(&self.books[&batch], position);
         let longest = self.specs[self.books[&batch].operation]
             .retry
             .longest_wait_ms();
@@ -346,6 +474,7 @@ impl Checker {
         book.position = position;
         book.present = true;
         book.closed = false;
+        book.told_fails = book.fails;
         book.wait_again(now, longest);
         self.fire(now);
     }
@@ -385,9 +514,11 @@ impl Checker {
         assert!((1..=limits::SLICE_ITEMS as usize).contains(&slice.items.len()));
         let durable = self.durable.get(&slice.batch);
         assert!(
-            durable.is_some_and(|book| book.stage.may_start()),
+            durable.is_some_and(|book| book.stage.may_start() && book.placed),
             "not durable: {slice:?}"
         );
+        assert!(self.books[&slice.batch].come, "too early: {slice:?}");
+        self.check_priority(slice.batch);
         let mut keys = BTreeSet::new();
         for item in &slice.items {
             let key = self.check_startable(slice.batch, *item);
@@ -456,12 +587,20 @@ impl Checker {
             book.started = false;
             book.closed = !book.stage.may_start();
             book.present = !book.stage.has_ended();
+            book.told_fails = book.fails;
+            book.come = (book.keys.is_some() && book.placed) || book.is_due(now);
             book.wait_again(now, self.specs[book.operation].retry.longest_wait_ms());
         }
         self.slices.clear();
         self.asked.clear();
         self.given.clear();
-        self.paused.clear();
+        self.paused_next.clone_from(&self.paused_durable);
+        self.paused.clone_from(&self.paused_durable);
+        for (operation, spec) in self.specs.iter_mut().enumerate() {
+            spec.paused = self.paused.contains(&operation);
+        }
+        self.unpausing.clear();
+        self.held.clear();
         self.closing = false;
         self.failed = false;
         self.fire(now);

@@ -45,7 +45,7 @@ impl Disk {
         self.group.push(Change::Append(batch, event));
     }
 
-    /// A resumed batch stands elsewhere in the order.
+    /// A batch that was resumed, or whose time has come, stands elsewhere in the order.
     pub(super) fn move_to(&mut self, batch: BatchId, position: u64) {
         self.group.push(Change::Move(batch, position));
     }
@@ -60,6 +60,11 @@ impl Disk {
                 Change::Move(batch, position) => self.stored_mut(batch).position = position,
             }
         }
+    }
+
+    /// Whether everything that was recorded is durable.
+    pub(super) fn is_clean(&self) -> bool {
+        self.group.is_empty()
     }
 
     pub(super) fn lose_group(&mut self) {

@@ -255,6 +255,26 @@ impl Rig {
         self.feed(Input::ResumeRequested { ticket, batch })
     }
 
+    pub(super) fn pause(&mut self, operation: OperationIndex) -> Vec<Output> {
+        let ticket = self.ticket();
+        self.feed(Input::PauseRequested { ticket, operation })
+    }
+
+    pub(super) fn unpause(&mut self, operation: OperationIndex) -> Vec<Output> {
+        let ticket = self.ticket();
+        self.feed(Input::UnpauseRequested { ticket, operation })
+    }
+
+    /// A worker cannot decode an item of this batch.
+    pub(super) fn undecodable(&mut self, operation: OperationIndex, batch: BatchId) -> Vec<Output> {
+        self.feed(Input::Undecodable { operation, batch })
+    }
+
+    pub(super) fn fail_undecodable(&mut self, batch: BatchId) -> Vec<Output> {
+        let ticket = self.ticket();
+        self.feed(Input::FailUndecodableRequested { ticket, batch })
+    }
+
     pub(super) fn advance(&mut self, ms: u64) -> Vec<Output> {
         self.now = self.now.plus_ms(ms);
         self.feed(Input::Tick)
@@ -307,6 +327,20 @@ impl Rig {
             self.commit();
         }
         unreachable!("it never comes to rest");
+    }
+
+    /// As [`run_all`](Self::run_all); tells the batches of the slices, in the order of their ends.
+    pub(super) fn run_in_order(&mut self) -> Vec<BatchId> {
+        let bystanders = self.specs.len() - 2;
+        let mut order = Vec::new();
+        while let Some(slice) = self.out().first().cloned() {
+            if slice.operation.0 < bystanders {
+                order.push(slice.batch);
+            }
+            self.end_all(slice.id, Verdict::Succeeded);
+            self.commit();
+        }
+        order
     }
 
     /// The slices that are out, bystanders' not counted, oldest first.
@@ -417,6 +451,16 @@ pub(super) fn ended(out: &[Output]) -> Vec<BatchId> {
     out.iter()
         .filter_map(|output| match output {
             Output::Ended { batch, .. } => Some(*batch),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The batches that have a new place.
+pub(super) fn moved(out: &[Output]) -> Vec<BatchId> {
+    out.iter()
+        .filter_map(|output| match output {
+            Output::Moved { batch, .. } => Some(*batch),
             _ => None,
         })
         .collect()
