@@ -32,6 +32,8 @@ pub(crate) struct Driver {
     /// The first number that no item has.
     next_number: u64,
     paused: Vec<(Kind, Instant)>,
+    /// Or the start, before the first time.
+    pruned: Instant,
 }
 
 impl Driver {
@@ -46,6 +48,7 @@ impl Driver {
             submissions: Submissions::new(plan.keep),
             next_number: 0,
             paused: Vec::new(),
+            pruned: Instant::now(),
         }
     }
 
@@ -110,7 +113,7 @@ impl Driver {
             12..24 => self.resume(queue),
             24..34 => self.retry_failed(queue),
             34..44 => self.delete(queue),
-            44..46 => self.prune(queue),
+            44..46 => self.prune_if_due(queue),
             46..49 => self.pause_any(queue),
             49..60 => self.look(queue),
             60..72 => self.read_outcomes(queue),
@@ -346,8 +349,12 @@ impl Driver {
         }
     }
 
-    fn prune(&mut self, queue: &Queue) -> Measured<()> {
-        queue.prune(self.keep * 3 / 4)?;
+    /// Seldom, or it would do what retention has to do.
+    fn prune_if_due(&mut self, queue: &Queue) -> Measured<()> {
+        if self.pruned.elapsed() > self.keep * 2 {
+            queue.prune(self.keep * 3 / 4)?;
+            self.pruned = Instant::now();
+        }
         Ok(())
     }
 
