@@ -19,7 +19,7 @@ impl Work {
             |operation: &batchwright::OperationStats| operation.succeeded + operation.failed;
         Self {
             items: stats.operations.iter().map(items).sum(),
-            commits: stats.commits,
+            commits: stats.writer.commits,
             deleted: stats.deleted_batches,
         }
     }
