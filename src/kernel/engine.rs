@@ -2,17 +2,12 @@
 
 use super::batch::{BatchState, Recovered};
 use super::event::{Event, Fate, ItemEvent};
-use super::input::{
-    Input, OperationSpec, Output, Refusal, SliceId, SliceItem, Terms, Ticket, Verdict,
-};
+use super::input::{Input, OperationSpec, Output, SliceId, SliceItem, Terms, Ticket, Verdict};
 use super::lifecycle::Phase;
 use super::schedule::{Lane, Turn};
 use super::{BatchId, OperationIndex, Timestamp};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// The position of a batch with keys whose time has not come: it has no place in the order yet.
-pub(super) const UNPLACED: u64 = 0;
 
 /// What is shown of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +46,12 @@ pub(super) struct Member {
 }
 
 impl Member {
-    fn new(operation: OperationIndex, position: u64, terms: Terms, state: BatchState) -> Self {
+    pub(super) fn new(
+        operation: OperationIndex,
+        position: u64,
+        terms: Terms,
+        state: BatchState,
+    ) -> Self {
         Self {
             state,
             operation,
@@ -108,7 +108,7 @@ impl InFlight {
 
 /// What follows when the group being gathered is durable.
 #[derive(Debug)]
-enum Dependent {
+pub(super) enum Dependent {
     Ack(Ticket),
     Admit(BatchId),
     LineUp(BatchId),
@@ -123,7 +123,7 @@ pub(crate) struct Kernel {
     pub(super) workers: u32,
     /// Items in the slice that is being asked for, at most; 0 when none is.
     pub(super) asked: u32,
-    unfinished_limit: usize,
+    pub(super) unfinished_limit: usize,
     pub(super) lanes: Vec<Lane>,
     pub(super) batches: BTreeMap<BatchId, Member>,
     pub(super) slices: BTreeMap<SliceId, InFlight>,
@@ -131,10 +131,10 @@ pub(crate) struct Kernel {
     pub(super) timers: BTreeSet<(Timestamp, BatchId, u16)>,
     /// Batches whose time has not come.
     pub(super) delayed: BTreeSet<(Timestamp, BatchId)>,
-    dependents: Vec<Dependent>,
-    changed: Vec<BatchId>,
+    pub(super) dependents: Vec<Dependent>,
+    pub(super) changed: Vec<BatchId>,
     pub(super) leased: u32,
-    next_batch: u64,
+    pub(super) next_batch: u64,
     next_position: u64,
     pub(super) next_slice: u64,
     next_turn: u64,
@@ -281,41 +281,6 @@ impl Kernel {
         BatchId(self.next_batch)
     }
 
-    fn submitted(
-        &mut self,
-        ticket: Ticket,
-        operation: OperationIndex,
-        total: u32,
-        terms: Terms,
-        now: Timestamp,
-    ) {
-        if let Some(refusal) = self.refusal() {
-            return self.out.push(Output::Refused { ticket, refusal });
-        }
-        let batch = BatchId(self.next_batch);
-        self.next_batch += 1;
-        let state = BatchState::queued(total);
-        let position = self.first_position(&terms, &state, now);
-        let member = Member::new(operation, position, terms, state);
-        self.batches.insert(batch, member);
-        self.changed.push(batch);
-        self.out.push(Output::Admitted {
-            ticket,
-            batch,
-            position,
-        });
-        self.dependents.push(Dependent::Admit(batch));
-        self.dependents.push(Dependent::Ack(ticket));
-    }
-
-    fn refusal(&self) -> Option<Refusal> {
-        if self.closing {
-            return Some(Refusal::Closing);
-        }
-        let limit = self.unfinished_limit;
-        (self.batches.len() >= limit).then_some(Refusal::Full { limit })
-    }
-
     fn stop_requested(&mut self, ticket: Ticket, batch: BatchId, now: Timestamp) {
         let may_start = self
             .batches
@@ -331,26 +296,6 @@ impl Kernel {
             self.end_if_done(batch, now);
         }
         // A stop that was asked for before may still be on its way to the disk: wait with it.
-        self.answer(ticket);
-    }
-
-    fn resume_requested(&mut self, ticket: Ticket, mut batch: Recovered, now: Timestamp) {
-        let id = batch.batch;
-        let present = self.batches.get(&id).map(|member| member.state.phase);
-        let phase = present.unwrap_or(batch.state.phase);
-        if present.is_some() || phase != Phase::Stopped {
-            let state = phase.state();
-            let refusal = Refusal::NotStopped { state };
-            return self.out.push(Output::Refused { ticket, refusal });
-        }
-        if let Some(refusal) = self.refusal() {
-            return self.out.push(Output::Refused { ticket, refusal });
-        }
-        batch.position = self.first_position(&batch.terms, &batch.state, now);
-        let longest_wait_ms = self.lane(batch.operation).spec.retry.longest_wait_ms();
-        self.enter(batch, now.plus_ms(longest_wait_ms));
-        self.record(id, Event::Resumed { at: now });
-        self.dependents.push(Dependent::Admit(id));
         self.answer(ticket);
     }
 
@@ -488,67 +433,6 @@ impl Kernel {
         self.recall(|_| true);
     }
 
-    fn undecodable(&mut self, operation: OperationIndex, batch: BatchId) {
-        let fails = |member: &Member| member.state.fails_undecodable;
-        if self.batches.get(&batch).is_some_and(fails) {
-            // Its worker did not know yet: the item fails when it runs again.
-            return;
-        }
-        self.lane_mut(operation).undecodable.get_or_insert(batch);
-        self.recall(|in_flight| in_flight.operation == operation);
-    }
-
-    fn fail_undecodable_requested(&mut self, ticket: Ticket, batch: BatchId, now: Timestamp) {
-        let unfinished = self.batches.get(&batch).map(|member| &member.state);
-        let Some(state) = unfinished.filter(|state| !state.phase.state().has_ended()) else {
-            let refusal = Refusal::Ended;
-            return self.out.push(Output::Refused { ticket, refusal });
-        };
-        if !state.fails_undecodable {
-            self.record(batch, Event::FailUndecodableRequested { at: now });
-            self.dependents.push(Dependent::FailUndecodable(batch));
-        }
-        self.answer(ticket);
-    }
-
-    fn fail_undecodable(&mut self, batch: BatchId) {
-        let Some(operation) = self.batches.get(&batch).map(|member| member.operation) else {
-            return;
-        };
-        self.out.push(Output::FailUndecodable { batch });
-        self.free_undecodable(batch, operation);
-    }
-
-    /// No item of this batch holds up the operation any more.
-    fn free_undecodable(&mut self, batch: BatchId, operation: OperationIndex) {
-        let lane = self.lane_mut(operation);
-        if lane.undecodable == Some(batch) {
-            lane.undecodable = None;
-            self.out.push(Output::Decodable { operation });
-        }
-    }
-
-    fn pause_requested(&mut self, ticket: Ticket, operation: OperationIndex) {
-        self.lane_mut(operation).paused = true;
-        // The last request counts.
-        self.dependents
-            .retain(|dependent| !matches!(dependent, Dependent::Unpause(op) if *op == operation));
-        self.recall(|in_flight| in_flight.operation == operation);
-        self.answer(ticket);
-    }
-
-    fn unpause(&mut self, operation: OperationIndex) {
-        let lane = self.lane_mut(operation);
-        let was_paused = std::mem::take(&mut lane.paused);
-        let was_undecodable = lane.undecodable.take().is_some();
-        if was_undecodable {
-            self.out.push(Output::Decodable { operation });
-        }
-        if was_paused {
-            self.out.push(Output::Unpaused { operation });
-        }
-    }
-
     /// Exactly-once items start in item order: a slice behind the one that comes back unfinished must
     /// not go before the items that came back.
     fn recall_overtaking(&mut self, returned: &InFlight) {
@@ -560,7 +444,7 @@ impl Kernel {
         }
     }
 
-    fn recall(&mut self, wanted: impl Fn(&InFlight) -> bool) {
+    pub(super) fn recall(&mut self, wanted: impl Fn(&InFlight) -> bool) {
         for (slice, in_flight) in &self.slices {
             if wanted(in_flight) {
                 self.out.push(Output::Recall { slice: *slice });
@@ -569,12 +453,12 @@ impl Kernel {
     }
 
     /// Answers when everything recorded so far is durable.
-    fn answer(&mut self, ticket: Ticket) {
+    pub(super) fn answer(&mut self, ticket: Ticket) {
         self.dependents.push(Dependent::Ack(ticket));
     }
 
     /// Applies an event and puts it out for recording.
-    fn record(&mut self, batch: BatchId, event: Event) {
+    pub(super) fn record(&mut self, batch: BatchId, event: Event) {
         let Some(member) = self.batches.get_mut(&batch) else {
             return;
         };
@@ -587,100 +471,6 @@ impl Kernel {
             Err(error) => self.out.push(Output::Defect { batch, error }),
         }
         self.mark_changed(batch);
-    }
-
-    fn enter(&mut self, recovered: Recovered, latest: Timestamp) {
-        let Recovered {
-            batch,
-            operation,
-            position,
-            terms,
-            state,
-        } = recovered;
-        let mut member = Member::new(operation, position, terms, state);
-        let waiting: Vec<_> = member
-            .state
-            .items()
-            .map(|items| items.waiting().collect())
-            .unwrap_or_default();
-        for (index, due) in waiting {
-            // The clock may have been set back since: no wait is longer than the policy's longest.
-            let due = due.min(latest);
-            member.state.items_mut().wait_until(index, due);
-            self.timers.insert((due, batch, index));
-        }
-        self.batches.insert(batch, member);
-        self.changed.push(batch);
-    }
-
-    /// The batch's admission is durable: it lines up, now or when its time has come.
-    fn admit(&mut self, batch: BatchId, now: Timestamp) {
-        let Some(member) = self.batches.get(&batch) else {
-            return;
-        };
-        let due = match &member.keys {
-            // Its time may have come while nobody looked: it gets its place all the same.
-            Some(_) => member.not_before.filter(|_| member.position == UNPLACED),
-            None => waits_until(member.not_before, &member.state, now),
-        };
-        match due.filter(|_| member.state.phase.may_start()) {
-            Some(due) => {
-                self.delayed.insert((due, batch));
-            }
-            None => self.line_up(batch),
-        }
-    }
-
-    /// The place of a batch that comes into the order. Whose time has not come has none, durably: it must
-    /// not step before what starts meanwhile, also not when its time comes while no process runs.
-    fn first_position(&mut self, terms: &Terms, state: &BatchState, now: Timestamp) -> u64 {
-        if terms.keys.is_some() && waits_until(terms.not_before, state, now).is_some() {
-            return UNPLACED;
-        }
-        self.take_position()
-    }
-
-    /// The batch's time has come. One with keys goes to the end of the order, durably.
-    pub(super) fn fall_due(&mut self, batch: BatchId) {
-        if self
-            .batches
-            .get(&batch)
-            .is_some_and(|member| member.keys.is_none())
-        {
-            return self.line_up(batch);
-        }
-        let position = self.take_position();
-        let Some(member) = self.batches.get_mut(&batch) else {
-            return;
-        };
-        member.position = position;
-        self.out.push(Output::Moved { batch, position });
-        self.dependents.push(Dependent::LineUp(batch));
-        self.mark_changed(batch);
-    }
-
-    /// The batch takes its place in order and turn.
-    fn line_up(&mut self, batch: BatchId) {
-        self.take_turn(batch);
-        let Some(member) = self.batches.get_mut(&batch) else {
-            return;
-        };
-        member.lined_up = true;
-        if member.keys.is_some() && member.state.phase.may_start() {
-            let order = &mut self.lanes[member.operation.0].order;
-            order.enroll(member.position, batch);
-        }
-        self.refresh(batch);
-    }
-
-    fn undelay(&mut self, batch: BatchId) {
-        if let Some(due) = self
-            .batches
-            .get(&batch)
-            .and_then(|member| member.not_before)
-        {
-            self.delayed.remove(&(due, batch));
-        }
     }
 
     /// Puts a batch on its operation's list of ready batches, or takes it off.
@@ -714,7 +504,7 @@ impl Kernel {
         &mut self.lanes[operation.0]
     }
 
-    fn take_position(&mut self) -> u64 {
+    pub(super) fn take_position(&mut self) -> u64 {
         self.next_position += 1;
         self.next_position
     }
@@ -726,14 +516,4 @@ impl Kernel {
             member.turn = (Reverse(member.priority), self.next_turn);
         }
     }
-}
-
-/// When the time of a batch comes, if it has not. What has started has had its time, whatever the clock
-/// says now.
-fn waits_until(
-    not_before: Option<Timestamp>,
-    state: &BatchState,
-    now: Timestamp,
-) -> Option<Timestamp> {
-    not_before.filter(|due| *due > now && state.started_at.is_none())
 }

@@ -12,11 +12,13 @@
 //! - An answer, or a start, that depends on a commit is put out only after
 //!   [`Input::Committed`](input::Input::Committed).
 
+mod admission;
 mod batch;
 mod bits;
 mod dispatch;
 mod engine;
 mod event;
+mod holds;
 mod input;
 mod items;
 mod lifecycle;
