@@ -1,0 +1,134 @@
+//! What happens in a queue, for those who subscribe to it.
+
+use crate::kernel::{BatchId, State};
+use crate::limits;
+use crate::runtime::{Buffer, Hub, Role, Shared, is_engaged_in};
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+/// Something that happened in a queue. It is told after it is durable, where it is something that is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum QueueEvent {
+    /// A batch was completed or stopped.
+    BatchEnded {
+        /// The batch.
+        id: BatchId,
+        /// Its operation's name.
+        operation: String,
+        /// [`State::Completed`] or [`State::Stopped`].
+        state: State,
+    },
+    /// Nothing more of an operation starts: it was [paused](crate::Queue::pause), or an item of it cannot
+    /// be decoded.
+    OperationPaused {
+        /// The operation's name.
+        operation: String,
+        /// What for, as the caller of `pause` said, or which item cannot be decoded and why.
+        reason: String,
+    },
+    /// An operation goes on: neither a pause nor an item that cannot be decoded holds it up any more.
+    OperationUnpaused {
+        /// The operation's name.
+        operation: String,
+    },
+    /// The queue has failed. This is its last event.
+    QueueFailed {
+        /// What failed.
+        reason: String,
+    },
+}
+
+impl fmt::Display for QueueEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BatchEnded {
+                id,
+                operation,
+                state,
+            } => write!(f, "batch {id} ({operation}) is {state}"),
+            Self::OperationPaused { operation, reason } => {
+                write!(f, "operation {operation:?} is paused: {reason}")
+            }
+            Self::OperationUnpaused { operation } => write!(f, "operation {operation:?} goes on"),
+            Self::QueueFailed { reason } => write!(f, "the queue has failed: {reason}"),
+        }
+    }
+}
+
+/// The events of a queue, oldest first: from [`Queue::subscribe`](crate::Queue::subscribe).
+///
+/// Whoever takes them too slowly loses the oldest ones, which [`missed`](Self::missed) counts; the queue
+/// never waits. As an iterator it waits for the next event. It ends when the queue has failed, or has been
+/// closed and its last handler has ended, and everything told before that has been taken. It does not keep
+/// the queue open.
+///
+/// In a handler or a read of the same queue nothing waits: there `next` and
+/// [`next_timeout`](Self::next_timeout) answer as [`try_next`](Self::try_next).
+pub struct Events {
+    buffer: Arc<Buffer>,
+    hub: Arc<Hub>,
+    /// Only to be recognised.
+    queue: Weak<Shared>,
+}
+
+impl Events {
+    pub(crate) fn subscribe(shared: &Arc<Shared>, capacity: usize) -> Self {
+        let capacity = capacity.clamp(1, limits::EVENTS_MAX);
+        Self {
+            buffer: shared.hub.subscribe(capacity),
+            hub: Arc::clone(&shared.hub),
+            queue: Arc::downgrade(shared),
+        }
+    }
+
+    /// The next event, if there is one now.
+    pub fn try_next(&mut self) -> Option<QueueEvent> {
+        self.buffer.try_take()
+    }
+
+    /// The next event; `None` when none came within `limit`, or when there will be none.
+    pub fn next_timeout(&mut self, limit: Duration) -> Option<QueueEvent> {
+        // A limit past the end of time is no limit.
+        self.take(Instant::now().checked_add(limit))
+    }
+
+    fn take(&mut self, deadline: Option<Instant>) -> Option<QueueEvent> {
+        let queue = self.queue.as_ptr();
+        if is_engaged_in(queue, Role::Worker) || is_engaged_in(queue, Role::Reader) {
+            return self.buffer.try_take();
+        }
+        self.buffer.take(deadline)
+    }
+
+    /// Events that were dropped because they were not taken in time.
+    pub fn missed(&self) -> u64 {
+        self.buffer.missed()
+    }
+
+    /// Whether there is no event left and none will come.
+    pub fn has_ended(&self) -> bool {
+        self.buffer.has_ended()
+    }
+}
+
+impl Iterator for Events {
+    type Item = QueueEvent;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.take(None)
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        self.hub.unsubscribe(&self.buffer);
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events").finish_non_exhaustive()
+    }
+}
