@@ -156,6 +156,18 @@ impl Live {
         self.progress.store(Arc::new(progress));
     }
 
+    /// Takes back the published estimate. Only for the one who publishes.
+    pub(crate) fn forget_time_left(&self) {
+        let progress = self.progress.load();
+        if progress.left_ms.is_some() {
+            let left_ms = None;
+            self.publish(Progress {
+                left_ms,
+                ..Progress::clone(&progress)
+            });
+        }
+    }
+
     /// Makes everybody who waits look again.
     pub(crate) fn wake(&self) {
         self.waiters.wake();

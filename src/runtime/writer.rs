@@ -421,6 +421,7 @@ impl Writer {
             if active.live.operation == Some(operation) {
                 // What it was held up for says nothing of its pace.
                 active.pace = Pace::default();
+                active.live.forget_time_left();
             }
         }
         let registered = self.shared.operation(operation);
