@@ -43,3 +43,26 @@ impl Pace {
         self.left_ms
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_estimate_stays_until_another_item_ends() {
+        let mut pace = Pace::default();
+        let mut left_ms = |processed, now| pace.left_ms(processed, 10, || Timestamp(now));
+        assert_eq!(left_ms(3, 100), None);
+        pace.start(3, || Timestamp(1_000));
+        pace.start(3, || Timestamp(5_000));
+        let mut left_ms = |processed, now| pace.left_ms(processed, 10, || Timestamp(now));
+        assert_eq!(left_ms(3, 1_500), None);
+        // Within a millisecond there is no pace.
+        assert_eq!(left_ms(4, 1_000), None);
+        // 2 items in 2 s, 5 to go.
+        assert_eq!(left_ms(5, 3_000), Some(5_000));
+        assert_eq!(left_ms(5, 9_000), Some(5_000));
+        assert_eq!(left_ms(6, 10_000), Some(12_000));
+        assert_eq!(left_ms(10, 20_000), Some(0));
+    }
+}
