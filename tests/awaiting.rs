@@ -246,6 +246,8 @@ fn a_waker_is_called_once_at_the_end_and_not_for_progress() -> Tested {
         .succeeded
         < 16
     {}
+    // By then everybody has been told of that.
+    place.queue.submit::<Visit>([1])?.wait()?;
     assert_eq!(bell.0.now(), 0);
     place.door.opened.add();
     bell.0.wait_for(1);
@@ -334,6 +336,26 @@ fn a_waker_may_come_back_to_the_batch_or_panic() -> Tested {
     bell.0.wait_for(1);
     assert_visited(&ready(&mut behind)??);
     assert_visited(&place.queue.submit::<Visit>([1, 13])?.wait()?);
+    place.assert_bystander_waits()
+}
+
+/// Nobody is overlooked who asks while the batch ends: every future that was pending is woken.
+#[test]
+fn whoever_polls_while_a_batch_ends_is_woken_or_told() -> Tested {
+    let place = place()?;
+    for _ in 0..400 {
+        let batch = place.queue.submit::<Visit>([1])?;
+        let bell = Arc::<Bell>::default();
+        let mut pending = Vec::new();
+        loop {
+            let mut ended = (&batch).into_future();
+            match poll(&mut ended, &bell) {
+                Poll::Pending => pending.push(ended),
+                Poll::Ready(answer) => break drop(answer?),
+            }
+        }
+        bell.0.wait_for(pending.len() as u64);
+    }
     place.assert_bystander_waits()
 }
 

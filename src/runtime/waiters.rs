@@ -6,6 +6,7 @@
 //! - No waker is called, cloned or dropped under the lock: it is code of an executor, which may come back.
 
 use crate::waiting;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -26,12 +27,12 @@ struct Room {
     moment: u64,
     /// Threads that sleep.
     sleeping: u32,
-    wakers: Vec<(Seat, Waker)>,
+    wakers: BTreeMap<Seat, Waker>,
     next_seat: u64,
 }
 
 /// A future's place among those who wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Seat(u64);
 
 impl Waiters {
@@ -44,7 +45,7 @@ impl Waiters {
         let mut room = self.room();
         let wakers = std::mem::take(&mut room.wakers);
         self.rouse(room);
-        for (_, waker) in wakers {
+        for waker in wakers.into_values() {
             // A foreign panic must not end a thread of the queue.
             let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
         }
@@ -117,10 +118,10 @@ impl Waiters {
     pub(crate) fn enlist(&self, seat: &mut Option<Seat>, waker: &Waker) {
         let mut new = Some(waker.clone());
         let mut room = self.room();
-        let taken = room.wakers.iter_mut().find(|(at, _)| Some(*at) == *seat);
+        let taken = seat.and_then(|seat| room.wakers.get_mut(&seat));
         let replaced = match taken {
-            Some((_, old)) if old.will_wake(waker) => None,
-            Some((_, old)) => new.take().map(|new| std::mem::replace(old, new)),
+            Some(old) if old.will_wake(waker) => None,
+            Some(old) => new.take().map(|new| std::mem::replace(old, new)),
             None => {
                 let free = Seat(room.next_seat);
                 room.next_seat += 1;
@@ -136,10 +137,7 @@ impl Waiters {
     /// Forgets the waker of `seat`.
     pub(crate) fn leave(&self, seat: &mut Option<Seat>) {
         let Some(seat) = seat.take() else { return };
-        let mut room = self.room();
-        let at = room.wakers.iter().position(|(taken, _)| *taken == seat);
-        let left = at.map(|at| room.wakers.swap_remove(at));
-        drop(room);
+        let left = self.room().wakers.remove(&seat);
         drop(left);
     }
 
