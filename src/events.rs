@@ -64,13 +64,15 @@ impl fmt::Display for QueueEvent {
 /// closed and its last handler has ended, and everything told before that has been taken. It does not keep
 /// the queue open.
 ///
-/// In a handler or a read of the same queue nothing waits: there `next` and
-/// [`next_timeout`](Self::next_timeout) answer as [`try_next`](Self::try_next).
+/// Where waiting could be waiting for itself, in a handler or a read of the same queue and in tests of a
+/// queue without workers, `next` and [`next_timeout`](Self::next_timeout) answer as
+/// [`try_next`](Self::try_next).
 pub struct Events {
     buffer: Arc<Buffer>,
     hub: Arc<Hub>,
     /// Only to be recognised.
     queue: Weak<Shared>,
+    has_workers: bool,
 }
 
 impl Events {
@@ -80,6 +82,7 @@ impl Events {
             buffer: shared.hub.subscribe(capacity),
             hub: Arc::clone(&shared.hub),
             queue: Arc::downgrade(shared),
+            has_workers: shared.has_workers,
         }
     }
 
@@ -96,7 +99,8 @@ impl Events {
 
     fn take(&mut self, deadline: Option<Instant>) -> Option<QueueEvent> {
         let queue = self.queue.as_ptr();
-        if is_engaged_in(queue, Role::Worker) || is_engaged_in(queue, Role::Reader) {
+        let engaged = is_engaged_in(queue, Role::Worker) || is_engaged_in(queue, Role::Reader);
+        if engaged || !self.has_workers {
             return self.buffer.try_take();
         }
         self.buffer.take(deadline)

@@ -11,7 +11,8 @@ use std::iter::FusedIterator;
 /// The first is of now, each further one differs from the one before, the last one is
 /// [`Completed`](crate::State::Completed) or [`Stopped`](crate::State::Stopped). `next` waits for a change;
 /// changes between two calls are one. Where [`Batch::wait`] gives an error the last item is that error:
-/// also at once, when called in a handler or a read of the same queue and the batch has not ended.
+/// also at once, when the batch has not ended and `next` would wait for itself, as in a handler or a read of
+/// the same queue.
 ///
 /// It does not keep the queue open. A batch that is resumed after it has been seen stopped is to be watched
 /// anew.

@@ -227,10 +227,11 @@ fn a_report_is_there_while_the_disk_is_not() -> Tested {
     Ok(())
 }
 
+/// What a watcher is told.
+type Told = Option<Result<Status, WaitError>>;
+
 /// What the next call gives, on a thread of its own: a lost wake-up is to fail a test, not to hang it.
-fn soon<O: 'static>(
-    mut watch: Watch<O>,
-) -> Result<(Option<Result<Status, WaitError>>, Watch<O>), Box<dyn std::error::Error>> {
+fn soon<O: 'static>(mut watch: Watch<O>) -> Result<(Told, Watch<O>), Box<dyn std::error::Error>> {
     let (told, telling) = mpsc::channel();
     thread::spawn(move || {
         let next = watch.next();
