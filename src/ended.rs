@@ -2,6 +2,7 @@
 
 use crate::batch::Batch;
 use crate::error::WaitError;
+use crate::process;
 use crate::runtime::Seat;
 use crate::status::Report;
 use std::fmt;
@@ -47,8 +48,15 @@ pub struct Ended<O> {
 impl<O> Ended<O> {
     fn settled(&mut self) -> Option<Result<Report, WaitError>> {
         let settled = self.batch.settled(&self.batch.live().progress())?;
-        self.batch.live().waiters.leave(&mut self.seat);
+        self.leave();
         Some(settled.and_then(|()| Ok(self.batch.report()?)))
+    }
+
+    fn leave(&mut self) {
+        // In a forked child the lock may be held by a thread that does not exist.
+        if !process::is_forked() {
+            self.batch.live().waiters.leave(&mut self.seat);
+        }
     }
 }
 
@@ -71,7 +79,7 @@ impl<O> Future for Ended<O> {
 
 impl<O> Drop for Ended<O> {
     fn drop(&mut self) {
-        self.batch.live().waiters.leave(&mut self.seat);
+        self.leave();
     }
 }
 

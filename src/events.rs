@@ -2,6 +2,7 @@
 
 use crate::kernel::{BatchId, State};
 use crate::limits;
+use crate::process;
 use crate::runtime::{Buffer, Hub, Role, Shared, is_engaged_in};
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -66,7 +67,7 @@ impl fmt::Display for QueueEvent {
 ///
 /// Where waiting could be waiting for itself, in a handler or a read of the same queue and in tests of a
 /// queue without workers, `next` and [`next_timeout`](Self::next_timeout) answer as
-/// [`try_next`](Self::try_next).
+/// [`try_next`](Self::try_next). In a forked child there are no events.
 pub struct Events {
     buffer: Arc<Buffer>,
     hub: Arc<Hub>,
@@ -78,8 +79,13 @@ pub struct Events {
 impl Events {
     pub(crate) fn subscribe(shared: &Arc<Shared>, capacity: usize) -> Self {
         let capacity = capacity.clamp(1, limits::EVENTS_MAX);
+        let buffer = if process::is_forked() {
+            Buffer::ended()
+        } else {
+            shared.hub.subscribe(capacity)
+        };
         Self {
-            buffer: shared.hub.subscribe(capacity),
+            buffer,
             hub: Arc::clone(&shared.hub),
             queue: Arc::downgrade(shared),
             has_workers: shared.has_workers,
@@ -88,7 +94,9 @@ impl Events {
 
     /// The next event, if there is one now.
     pub fn try_next(&mut self) -> Option<QueueEvent> {
-        self.buffer.try_take()
+        (!process::is_forked())
+            .then(|| self.buffer.try_take())
+            .flatten()
     }
 
     /// The next event; `None` when none came within `limit`, or when there will be none.
@@ -100,20 +108,23 @@ impl Events {
     fn take(&mut self, deadline: Option<Instant>) -> Option<QueueEvent> {
         let queue = self.queue.as_ptr();
         let engaged = is_engaged_in(queue, Role::Worker) || is_engaged_in(queue, Role::Reader);
-        if engaged || !self.has_workers {
-            return self.buffer.try_take();
+        if engaged || !self.has_workers || process::is_forked() {
+            return self.try_next();
         }
         self.buffer.take(deadline)
     }
 
     /// Events that were dropped because they were not taken in time.
     pub fn missed(&self) -> u64 {
+        if process::is_forked() {
+            return 0;
+        }
         self.buffer.missed()
     }
 
     /// Whether there is no event left and none will come.
     pub fn has_ended(&self) -> bool {
-        self.buffer.has_ended()
+        process::is_forked() || self.buffer.has_ended()
     }
 }
 
@@ -127,7 +138,10 @@ impl Iterator for Events {
 
 impl Drop for Events {
     fn drop(&mut self) {
-        self.hub.unsubscribe(&self.buffer);
+        // In a forked child a lock may be held by a thread that does not exist.
+        if !process::is_forked() {
+            self.hub.unsubscribe(&self.buffer);
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Watching a batch: its status, whenever it has changed.
 
 use crate::batch::Batch;
-use crate::error::WaitError;
+use crate::error::{BatchError, WaitError};
+use crate::process;
 use crate::status::Status;
 use std::fmt;
 use std::iter::FusedIterator;
@@ -65,6 +66,12 @@ impl<O> Iterator for Watch<O> {
     type Item = Result<Status, WaitError>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if let Err(forked) = process::check()
+            && !self.over
+        {
+            self.over = true;
+            return Some(Err(BatchError::from(forked).into()));
+        }
         while !self.over {
             let moment = self.batch.live().waiters.moment();
             let news = self.look();

@@ -108,6 +108,13 @@ impl Buffer {
         }
     }
 
+    /// One that has and gets no events.
+    pub(crate) fn ended() -> Arc<Self> {
+        let buffer = Self::new(0);
+        buffer.end();
+        Arc::new(buffer)
+    }
+
     fn content(&self) -> MutexGuard<'_, Content> {
         self.content.lock().unwrap_or_else(PoisonError::into_inner)
     }
