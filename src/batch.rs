@@ -3,12 +3,13 @@
 use crate::error::{BatchError, WaitError};
 use crate::kernel::BatchId;
 use crate::operation::Operation;
-use crate::outcome::{self, Outcomes};
+use crate::outcome::Outcomes;
 use crate::process;
 use crate::retry_failed;
-use crate::runtime::{Command, Deletion, Live, Role, Shared, Steered, is_engaged};
+use crate::runtime::{Command, Deletion, Live, Progress, Role, Shared, Steered, is_engaged};
 use crate::status::{Blocked, Report, Status};
 use crate::target;
+use crate::watch::Watch;
 use crossbeam_channel::Sender;
 use serde::de::DeserializeOwned;
 use std::fmt;
@@ -77,7 +78,7 @@ impl<O> Batch<O> {
     /// was deleted.
     pub fn status(&self) -> Result<Status, BatchError> {
         self.check()?;
-        Ok(self.shown())
+        Ok(self.shown(&self.live.progress()))
     }
 
     /// Refuses when the queue has failed or is closed, or the batch is deleted.
@@ -90,11 +91,10 @@ impl<O> Batch<O> {
         Ok(())
     }
 
-    fn shown(&self) -> Status {
-        let progress = self.live.progress();
+    pub(crate) fn shown(&self, progress: &Progress) -> Status {
         let ended = progress.state.has_ended();
         let blocked = self.shared.blocked(&self.live).filter(|_| !ended);
-        Status::new(&self.live, &progress, blocked)
+        Status::new(&self.live, progress, blocked)
     }
 
     /// Stops the batch: when this returns, the request is durable and no further item of the batch
@@ -112,7 +112,7 @@ impl<O> Batch<O> {
         }
         self.steer(|reply| Command::Stop(self.live.id, reply))?;
         // In force, whatever becomes of the queue meanwhile.
-        Ok(self.shown())
+        Ok(self.shown(&self.live.progress()))
     }
 
     /// Lets a stopped batch go on: durable when this returns. Every item without an outcome runs;
@@ -128,7 +128,7 @@ impl<O> Batch<O> {
             return Err(self.unregistered());
         }
         self.steer(|reply| Command::Resume(Arc::clone(&self.live), reply))?;
-        Ok(self.shown())
+        Ok(self.shown(&self.live.progress()))
     }
 
     /// Makes items of this batch that cannot be decoded fail, with the code
@@ -141,7 +141,7 @@ impl<O> Batch<O> {
     /// [`BatchError::Unknown`] when the queue failed on the way.
     pub fn fail_undecodable(&self) -> Result<Status, BatchError> {
         self.steer(|reply| Command::FailUndecodable(self.live.id, reply))?;
-        Ok(self.shown())
+        Ok(self.shown(&self.live.progress()))
     }
 
     /// Deletes a batch that was completed or stopped, with its items and outcomes: durable when this
@@ -219,57 +219,82 @@ impl<O> Batch<O> {
 
     fn wait_until(&self, deadline: Option<Instant>) -> Result<Option<Report>, WaitError> {
         process::check()?;
-        let busy = !self.shared.has_workers
-            || is_engaged(&self.shared, Role::Worker)
-            || is_engaged(&self.shared, Role::Reader);
-        if busy && !self.live.progress().state.has_ended() {
+        if self.would_wait_for_itself() && !self.live.progress().state.has_ended() {
             return Err(WaitError::WouldDeadlock);
         }
-        let ready = || {
-            if let Err(error) = self.check() {
-                return Some(Err(error.into()));
-            }
-            let progress = self.live.progress();
-            if progress.state.has_ended() {
-                return Some(Ok(()));
-            }
-            if progress.in_flight > 0 || progress.stop_requested {
-                // What runs may yet end the batch.
-                return None;
-            }
-            let operation = || self.live.operation_name.to_string();
-            match self.shared.blocked(&self.live)? {
-                Blocked::Unregistered => Some(Err(WaitError::Unregistered {
-                    operation: operation(),
-                })),
-                Blocked::Undecodable { reason } => Some(Err(WaitError::Undecodable {
-                    operation: operation(),
-                    reason,
-                })),
-                // It ends when somebody says so.
-                Blocked::Paused { .. } => None,
-            }
-        };
-        match self.live.wait_until(deadline, ready) {
+        let ready = || self.settled(&self.live.progress());
+        match self.live.waiters.wait_until(deadline, ready) {
             None => Ok(None),
-            Some(ended) => {
-                ended?;
+            Some(settled) => {
+                settled?;
                 Ok(Some(self.report()?))
             }
         }
     }
 
-    /// Counts, duration and failures by code, now. Reads the batch's outcomes.
+    /// Whether this thread is one that the batch may be waiting for.
+    pub(crate) fn would_wait_for_itself(&self) -> bool {
+        !self.shared.has_workers
+            || is_engaged(&self.shared, Role::Worker)
+            || is_engaged(&self.shared, Role::Reader)
+    }
+
+    /// Whether there is nothing to wait for: the batch has ended, or it cannot.
+    pub(crate) fn settled(&self, progress: &Progress) -> Option<Result<(), WaitError>> {
+        if let Err(error) = self.check() {
+            return Some(Err(error.into()));
+        }
+        if progress.state.has_ended() {
+            return Some(Ok(()));
+        }
+        if progress.in_flight > 0 || progress.stop_requested {
+            // What runs may yet end the batch.
+            return None;
+        }
+        let operation = || self.live.operation_name.to_string();
+        match self.shared.blocked(&self.live)? {
+            Blocked::Unregistered => Some(Err(WaitError::Unregistered {
+                operation: operation(),
+            })),
+            Blocked::Undecodable { reason } => Some(Err(WaitError::Undecodable {
+                operation: operation(),
+                reason,
+            })),
+            // It ends when somebody says so.
+            Blocked::Paused { .. } => None,
+        }
+    }
+
+    pub(crate) fn live(&self) -> &Live {
+        &self.live
+    }
+
+    /// Watches the batch: its status now, and then whenever something in it has changed.
+    ///
+    /// Who looks seldom sees the latest and not what was between. Nothing waits for a watcher, and a batch
+    /// that nobody watches costs nothing more.
+    ///
+    /// ```
+    /// # use batchwright::{Batch, WaitError};
+    /// # fn example(batch: &Batch) -> Result<(), WaitError> {
+    /// for status in batch.watch() {
+    ///     println!("{}", status?); // the last one is completed or stopped
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn watch(&self) -> Watch<O> {
+        Watch::new(self.clone())
+    }
+
+    /// Counts, duration and failures by code, now. Reads memory only and waits for nobody.
     ///
     /// # Errors
-    /// [`BatchError::Unreadable`], or when the queue has failed or is closed.
+    /// When the queue has failed or is closed, or the batch was deleted.
     pub fn report(&self) -> Result<Report, BatchError> {
-        let status = self.status()?;
-        let failures = if status.failed > 0 {
-            outcome::count_failures(&self.shared, &self.live)?
-        } else {
-            Default::default()
-        };
+        self.check()?;
+        let progress = self.live.progress();
+        let status = self.shown(&progress);
         let until = status
             .ended_at
             .unwrap_or_else(|| self.shared.timeline.now().to_system_time());
@@ -280,7 +305,7 @@ impl<O> Batch<O> {
         Ok(Report {
             status,
             duration,
-            failures,
+            failures: progress.failures.to_map(),
         })
     }
 

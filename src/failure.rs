@@ -40,6 +40,10 @@ impl Failure {
     pub const UNREADABLE_ITEM: &'static str = "unreadable_item";
     /// The code of an item whose output is larger than [`limits::PAYLOAD_BYTES`] or is not JSON.
     pub const INVALID_OUTPUT: &'static str = "invalid_output";
+    /// Not a failure's code, but where [`Report::failures`](crate::Report::failures) counts the failures of a
+    /// batch that has more than [`limits::FAILURE_CODES`] different codes: those whose codes are not
+    /// among the alphabetically first.
+    pub const OTHER_CODES: &'static str = "other_codes";
 
     /// A failure that another attempt would not mend.
     pub fn permanent(code: impl Into<String>, message: impl Into<String>) -> Self {

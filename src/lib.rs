@@ -69,7 +69,9 @@ mod builder;
 mod canonical;
 mod clock;
 mod context;
+mod ended;
 mod error;
+mod events;
 mod failure;
 mod function;
 pub mod guide;
@@ -100,15 +102,18 @@ mod target;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod waiting;
+mod watch;
 
 pub use batch::{Batch, BatchType, Json};
 pub use builder::Builder;
 pub use clock::{Clock, SystemClock, Wake};
 pub use context::{Context, IdempotencyKey};
+pub use ended::Ended;
 pub use error::{
     BatchError, ImportError, InvalidItem, OpenError, PauseError, ReadError, ShutdownError,
     SubmitError, WaitError,
 };
+pub use events::{Events, QueueEvent};
 pub use failure::Failure;
 pub use import::Import;
 pub use kernel::{BatchId, RetryPolicy, State};
@@ -122,6 +127,7 @@ pub use status::{BatchFilter, Blocked, Report, Status};
 pub use store::rows::Rows;
 pub use submission::SubmitOptions;
 pub use table::{KeyRange, Table, TableError, TableKey};
+pub use watch::Watch;
 
 /// The README's examples are tests.
 #[cfg(doctest)]

@@ -32,6 +32,21 @@ pub const FAILURE_DETAILS_BYTES: usize = 8 << 10;
 /// Longest failure code and field kept, in bytes; longer ones are cut.
 pub const FAILURE_NAME_BYTES: usize = 256;
 
+/// Different failure codes of one batch that are counted apart; further ones are counted together, under
+/// [`Failure::OTHER_CODES`](crate::Failure::OTHER_CODES).
+///
+/// Codes are for programs, and few. The counts are in memory and in one stored value for each batch, so a
+/// handler that makes up a code for every item must not make them large.
+pub const FAILURE_CODES: usize = 64;
+
+/// Events that [`Queue::subscribe`](crate::Queue::subscribe) keeps for a subscriber who does not take
+/// them; then the oldest is dropped. Enough for a second of a busy queue, and about 100 KiB.
+pub const EVENTS: usize = 1_024;
+
+/// The most that [`Queue::subscribe_with`](crate::Queue::subscribe_with) keeps. Bounds what a subscriber
+/// who never takes an event costs.
+pub const EVENTS_MAX: usize = 1 << 20;
+
 /// Longest key of a table row, in bytes of its encoding.
 pub const TABLE_KEY_BYTES: usize = 512;
 

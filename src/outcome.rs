@@ -145,25 +145,6 @@ pub(crate) fn failed_items(shared: &Arc<Shared>, live: &Arc<Live>) -> Result<Vec
     Ok(failed)
 }
 
-/// Counts failures by their code.
-pub(crate) fn count_failures(
-    shared: &Arc<Shared>,
-    live: &Arc<Live>,
-) -> Result<std::collections::BTreeMap<String, u64>, BatchError> {
-    let mut failures = std::collections::BTreeMap::new();
-    let mut reader = JournalReader::open(shared, live)?;
-    while reader
-        .next_with(|_, _, _, end| {
-            if let End::Failed(failure) = end {
-                *failures.entry(failure.code.into_owned()).or_default() += 1;
-            }
-            Ok(Some(()))
-        })?
-        .is_some()
-    {}
-    Ok(failures)
-}
-
 /// Where an item's final entry is.
 #[derive(Debug, Clone)]
 struct Place {

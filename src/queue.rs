@@ -3,6 +3,7 @@
 use crate::batch::{Batch, Json};
 use crate::builder::Builder;
 use crate::error::{BatchError, ImportError, ReadError, ShutdownError, SubmitError};
+use crate::events::Events;
 use crate::import::{self, Import};
 use crate::kernel::BatchId;
 use crate::limits;
@@ -233,6 +234,32 @@ impl Queue {
         })?;
         let _engaged = Engagement::begin(shared, Role::Reader);
         Ok(read(&Reader(view))?)
+    }
+
+    /// Tells what happens in the queue from now on, keeping up to [`limits::EVENTS`] events that are not taken
+    /// yet. Nothing waits for a subscriber: one who is slow misses the oldest events.
+    ///
+    /// ```
+    /// # use batchwright::{Queue, QueueEvent};
+    /// # fn example(queue: &Queue) {
+    /// for event in queue.subscribe() {
+    ///     match event {
+    ///         QueueEvent::BatchEnded { id, state, .. } => println!("batch {id} is {state}"),
+    ///         other => eprintln!("{other}"),
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// Events of a queue that is closed or has failed end at once.
+    pub fn subscribe(&self) -> Events {
+        self.subscribe_with(limits::EVENTS)
+    }
+
+    /// As [`subscribe`](Self::subscribe), keeping up to `capacity` events, 1 to [`limits::EVENTS_MAX`]: what is
+    /// below or above is taken for the nearest.
+    pub fn subscribe_with(&self, capacity: usize) -> Events {
+        Events::subscribe(self.shared(), capacity)
     }
 
     /// What the queue has done and has to do. Costs a pass over the unfinished batches and a look at the

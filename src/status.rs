@@ -47,6 +47,14 @@ pub struct Status {
     pub started_at: Option<SystemTime>,
     /// When it was completed or stopped.
     pub ended_at: Option<SystemTime>,
+    /// How long the batch will take until it is completed, as estimated when its last item ended.
+    ///
+    /// It is the time since the batch started, or went on after a stop or a pause, in this opening of the
+    /// queue, divided by the items that ended in that time and multiplied with those left. So it counts in what the
+    /// batch waited for other batches, and knows nothing of waits for another attempt that are still to
+    /// come. `None` until an item has ended and a millisecond has passed, while the batch is blocked or
+    /// being stopped, and when it has ended.
+    pub time_left: Option<Duration>,
 }
 
 /// Why nothing of a batch can start.
@@ -72,6 +80,7 @@ pub enum Blocked {
 impl Status {
     pub(crate) fn new(live: &Live, progress: &Progress, blocked: Option<Blocked>) -> Self {
         let time = |at: Option<crate::kernel::Timestamp>| at.map(|at| at.to_system_time());
+        let goes_on = !progress.state.has_ended() && !progress.stop_requested && blocked.is_none();
         Self {
             id: live.id,
             operation: live.operation_name.to_string(),
@@ -91,6 +100,10 @@ impl Status {
             created_at: live.created_at.to_system_time(),
             started_at: time(progress.started_at),
             ended_at: time(progress.ended_at),
+            time_left: progress
+                .left_ms
+                .filter(|_| goes_on)
+                .map(Duration::from_millis),
         }
     }
 
@@ -132,6 +145,9 @@ impl fmt::Display for Status {
         if self.waiting > 0 {
             write!(f, ", {} waiting for another attempt", self.waiting)?;
         }
+        if let Some(left) = self.time_left {
+            write!(f, ", about {} left", Rounded(left))?;
+        }
         if self.stop_requested {
             f.write_str(", stop requested")?;
         }
@@ -144,6 +160,22 @@ impl fmt::Display for Status {
     }
 }
 
+/// A time in its two largest units.
+struct Rounded(Duration);
+
+impl fmt::Display for Rounded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        let (minutes, hours) = (seconds / 60, seconds / 3600);
+        match (hours, minutes, seconds) {
+            (0, 0, 0) => write!(f, "{} ms", self.0.as_millis()),
+            (0, 0, _) => write!(f, "{seconds} s"),
+            (0, _, _) => write!(f, "{minutes} min {} s", seconds % 60),
+            _ => write!(f, "{hours} h {} min", minutes % 60),
+        }
+    }
+}
+
 /// How a batch ended, or how far it is: from [`Batch::report`](crate::Batch::report).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -152,7 +184,10 @@ pub struct Report {
     pub status: Status,
     /// From its first start to its end, or to now.
     pub duration: Duration,
-    /// How many items failed, by the failure's code.
+    /// How many items failed, by the failure's code. Together they are
+    /// [`Status::failed`]; of a batch with more than [`FAILURE_CODES`](crate::limits::FAILURE_CODES)
+    /// different codes the alphabetically first are told apart, the others are counted under
+    /// [`Failure::OTHER_CODES`](crate::Failure::OTHER_CODES).
     pub failures: BTreeMap<String, u64>,
 }
 

@@ -1,13 +1,13 @@
 //! What is published of a batch: its progress, for readers that never wait for the writer.
 
+use super::failures::FailureCounts;
 use super::gate::Gate;
+use super::waiters::Waiters;
 use crate::kernel::{BatchId, BatchView, OperationIndex, Phase, State, Timestamp};
-use crate::waiting;
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Where a batch stands. Counts of ended items and end states are durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,10 @@ pub(crate) struct Progress {
     pub(crate) waiting: u32,
     pub(crate) started_at: Option<Timestamp>,
     pub(crate) ended_at: Option<Timestamp>,
+    /// Of the items that failed.
+    pub(crate) failures: FailureCounts,
+    /// An estimate.
+    pub(crate) left_ms: Option<u64>,
 }
 
 impl Progress {
@@ -33,12 +37,12 @@ impl Progress {
             waiting: 0,
             started_at: None,
             ended_at: None,
+            failures: FailureCounts::default(),
+            left_ms: None,
         }
     }
-}
 
-impl From<&BatchView> for Progress {
-    fn from(view: &BatchView) -> Self {
+    pub(crate) fn new(view: &BatchView, failures: FailureCounts, left_ms: Option<u64>) -> Self {
         let state = view.phase.state();
         Self {
             state,
@@ -50,6 +54,8 @@ impl From<&BatchView> for Progress {
             waiting: if state.has_ended() { 0 } else { view.waiting },
             started_at: view.started_at,
             ended_at: view.ended_at,
+            failures,
+            left_ms,
         }
     }
 }
@@ -86,9 +92,8 @@ pub(crate) struct Live {
     fails_undecodable: AtomicBool,
     deleted: AtomicBool,
     pub(crate) gate: Arc<Gate>,
+    pub(crate) waiters: Waiters,
     progress: ArcSwap<Progress>,
-    waiting: Mutex<()>,
-    changed: Condvar,
 }
 
 /// What a [`Live`] is made of besides its progress.
@@ -125,9 +130,8 @@ impl Live {
             fails_undecodable: AtomicBool::new(facts.fails_undecodable),
             deleted: AtomicBool::new(false),
             gate: Arc::new(gate),
+            waiters: Waiters::default(),
             progress: ArcSwap::from_pointee(progress),
-            waiting: Mutex::new(()),
-            changed: Condvar::new(),
         }
     }
 
@@ -152,25 +156,21 @@ impl Live {
         self.progress.store(Arc::new(progress));
     }
 
-    /// Makes everybody who waits look again.
-    pub(crate) fn wake(&self) {
-        drop(self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
-        self.changed.notify_all();
+    /// Takes back the published estimate. Only for the one who publishes.
+    pub(crate) fn forget_time_left(&self) {
+        let progress = self.progress.load();
+        if progress.left_ms.is_some() {
+            let left_ms = None;
+            self.publish(Progress {
+                left_ms,
+                ..Progress::clone(&progress)
+            });
+        }
     }
 
-    /// Waits until `ready` gives an answer, or until `deadline`.
-    pub(crate) fn wait_until<T>(
-        &self,
-        deadline: Option<Instant>,
-        mut ready: impl FnMut() -> Option<T>,
-    ) -> Option<T> {
-        let mut guard = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if let Some(answer) = ready() {
-                return Some(answer);
-            }
-            guard = waiting::wait(&self.changed, guard, deadline)?;
-        }
+    /// Makes everybody who waits look again.
+    pub(crate) fn wake(&self) {
+        self.waiters.wake();
     }
 }
 
@@ -200,13 +200,11 @@ impl Registry {
         self.entries().insert(live);
     }
 
-    /// The batch is deleted: who holds it is told so.
-    pub(crate) fn remove(&self, id: BatchId) {
-        let live = self.entries().lives.remove(&id);
-        if let Some(live) = live.and_then(|live| live.upgrade()) {
-            live.deleted.store(true, Ordering::Release);
-            live.wake();
-        }
+    /// The batch is deleted: who holds it finds it so, and is to be woken.
+    pub(crate) fn remove(&self, id: BatchId) -> Option<Arc<Live>> {
+        let live = self.entries().lives.remove(&id)?.upgrade()?;
+        live.deleted.store(true, Ordering::Release);
+        Some(live)
     }
 
     /// The batch, if somebody holds it.

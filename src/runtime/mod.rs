@@ -13,14 +13,18 @@ mod command;
 #[cfg(feature = "testing")]
 mod drainer;
 mod engine;
+mod failures;
 mod gate;
 mod handler;
+mod hub;
 mod live;
+mod pace;
 pub(crate) mod recovery;
 pub(crate) mod retention;
 mod round;
 mod shared;
 mod tables;
+mod waiters;
 mod watchdog;
 mod worker;
 mod writer;
@@ -33,6 +37,10 @@ pub(crate) use drainer::{Drainer, NotDrained};
 pub(crate) use engine::{Engine, Setup};
 pub(crate) use gate::Gate;
 pub(crate) use handler::{Handler, Registration, Typed};
+pub(crate) use hub::{Buffer, Hub};
 pub(crate) use live::{Live, Origin, Progress};
-pub(crate) use shared::{Counts, Engagement, Registered, Role, Shared, WriterCounters, is_engaged};
+pub(crate) use shared::{
+    Counts, Engagement, Registered, Role, Shared, WriterCounters, is_engaged, is_engaged_in,
+};
 pub(crate) use tables::Tables;
+pub(crate) use waiters::Seat;

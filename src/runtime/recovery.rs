@@ -1,10 +1,12 @@
 //! Reads batches back from the store: the same events as live, applied by the same function.
 
+use super::failures::FailureCounts;
 use super::live::{Facts, Live, Origin, Progress};
+use super::pace::Pace;
 use super::shared::Shared;
 use super::writer::Active;
 use crate::kernel::{BatchId, BatchState, OperationIndex, Phase, Recovered, Terms, Timestamp};
-use crate::store::journal::{Entry, Segment};
+use crate::store::journal::{End, Entry, ItemEntry, Segment};
 use crate::store::record::{Header, PausedOperation, Summary, Unfinished};
 use crate::store::vault::{Committer, View};
 use crate::store::{Scan, StoreError, Value, codec, keys};
@@ -104,6 +106,7 @@ pub(crate) fn load_unfinished(
         let live = Arc::new(shared.live_of(facts, Progress::queued()));
         let Batch {
             batch,
+            failures,
             next_segment,
             journal_bytes,
         } = load_batch(source, &live, position)?;
@@ -125,10 +128,14 @@ pub(crate) fn load_unfinished(
             waiting: batch.state.waiting_count(),
             started_at: batch.state.started_at,
             ended_at: None,
+            failures: failures.clone(),
+            left_ms: None,
         });
         loaded.batches.push(batch);
         loaded.active.push(Active {
             live,
+            failures,
+            pace: Pace::default(),
             next_segment,
             journal_bytes,
         });
@@ -139,6 +146,7 @@ pub(crate) fn load_unfinished(
 /// A batch that was read back, journal and all.
 pub(crate) struct Batch {
     pub(crate) batch: Recovered,
+    pub(crate) failures: FailureCounts,
     pub(crate) next_segment: u32,
     pub(crate) journal_bytes: usize,
 }
@@ -153,6 +161,7 @@ pub(crate) fn load_batch(
         .operation
         .ok_or_else(|| StoreError(format!("batch {id} is of an operation that is not known")))?;
     let mut state = BatchState::queued(live.total);
+    let mut failures = FailureCounts::default();
     let mut next_segment = None;
     let mut journal_bytes = 0;
     for row in source.rows(&keys::segments(id))? {
@@ -172,6 +181,13 @@ pub(crate) fn load_batch(
             let entry = entry?;
             if let Entry::Clock { at } = entry {
                 clock = at;
+            }
+            if let Entry::Item(ItemEntry {
+                end: End::Failed(failure),
+                ..
+            }) = &entry
+            {
+                failures.add(&failure.code);
             }
             if let Some(event) = entry.to_event(clock) {
                 state
@@ -195,6 +211,7 @@ pub(crate) fn load_batch(
             terms,
             state,
         },
+        failures,
         next_segment: next_segment.unwrap_or(0),
         journal_bytes,
     })
@@ -298,13 +315,13 @@ pub(crate) fn load_live(
         ))
     })?;
     let summary: Summary = codec::decode(&key, &value)?;
-    let progress = Progress::from(&summary);
+    let progress = Progress::from(summary);
     let facts = facts(source, batch, header, shared)?;
     Ok(Some(shared.live_of(facts, progress)))
 }
 
-impl From<&Summary> for Progress {
-    fn from(summary: &Summary) -> Self {
+impl From<Summary> for Progress {
+    fn from(summary: Summary) -> Self {
         Self {
             state: summary.state,
             stop_requested: false,
@@ -314,6 +331,8 @@ impl From<&Summary> for Progress {
             waiting: 0,
             started_at: summary.started_at,
             ended_at: summary.ended_at,
+            failures: summary.failures.into(),
+            left_ms: None,
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::command::{Command, Idempotency, RetryOrigin, Steered, Submission, Submitted};
 use super::live::{Facts, Live, Progress};
 use super::shared::Counts;
-use super::writer::{Active, Writer};
+use super::writer::Writer;
 use crate::kernel::{BatchId, Event, Fate, OperationIndex, Timestamp};
 use crate::limits;
 use crate::observe;
@@ -247,9 +247,14 @@ impl Writer {
             self.rejoin(batch);
         }
         if let Event::ItemsEnded { items, .. } = event
-            && let Some(Active { live, .. }) = self.active.get(&batch)
-            && let Some(operation) = live.operation
+            && let Some(active) = self.active.get_mut(&batch)
+            && let Some(operation) = active.live.operation
         {
+            for (n, code) in block.codes() {
+                if items.get(n).is_some_and(|item| item.fate == Fate::Failed) {
+                    active.failures.add(code);
+                }
+            }
             let counts = self.round.counts.entry(operation).or_default();
             for item in items {
                 match item.fate {
@@ -257,7 +262,12 @@ impl Writer {
                     Fate::Failed => counts.failed += 1,
                     Fate::Retry { .. } => {
                         counts.retried += 1;
-                        observe::retried(&live.operation_name, batch, item.index, item.attempt);
+                        observe::retried(
+                            &active.live.operation_name,
+                            batch,
+                            item.index,
+                            item.attempt,
+                        );
                     }
                 }
             }
@@ -289,6 +299,7 @@ impl Writer {
                     state: view.phase.state(),
                     succeeded: view.succeeded,
                     failed: view.failed,
+                    failures: active.failures.to_map(),
                     started_at: view.started_at,
                     ended_at: view.ended_at,
                 };

@@ -4,9 +4,11 @@ use super::command::{Command, Steered, Submission, Submitted};
 use super::engine::Engine;
 use super::gate::Gate;
 use super::handler::Handler;
+use super::hub::Hub;
 use super::live::{Live, Registry};
 use crate::clock::Timeline;
 use crate::error::BatchError;
+use crate::events::QueueEvent;
 use crate::histogram::Histogram;
 use crate::kernel::{BatchId, OperationIndex};
 use crate::limits::Limits;
@@ -159,6 +161,7 @@ pub(crate) struct Shared {
     pub(crate) timeline: Arc<Timeline>,
     pub(crate) operations: Vec<Registered>,
     pub(crate) registry: Registry,
+    pub(crate) hub: Arc<Hub>,
     pub(crate) limits: Limits,
     pub(crate) store_id: u128,
     /// False when handlers run only while somebody drains the queue.
@@ -201,6 +204,7 @@ impl Shared {
             timeline,
             operations,
             registry: Registry::default(),
+            hub: Arc::default(),
             limits,
             store_id,
             has_workers: true,
@@ -260,7 +264,14 @@ impl Shared {
         self.vault.close();
         if let Some(reason) = self.failure().filter(|_| first) {
             observe::latched(reason);
+            let reason = reason.to_owned();
+            self.hub.end(Some(QueueEvent::QueueFailed { reason }));
         }
+    }
+
+    /// Tells those who subscribed to the queue's events. What the event speaks of must be durable.
+    pub(crate) fn tell(&self, event: QueueEvent) {
+        self.hub.tell(event);
     }
 
     /// Wakes everybody who waits for something that a failed or closed queue does not give.
@@ -546,6 +557,9 @@ impl Drop for Engagement {
 
 /// Whether this thread has the role in the queue.
 pub(crate) fn is_engaged(shared: &Arc<Shared>, role: Role) -> bool {
-    let queue = Arc::as_ptr(shared);
+    is_engaged_in(Arc::as_ptr(shared), role)
+}
+
+pub(crate) fn is_engaged_in(queue: *const Shared, role: Role) -> bool {
     ENGAGED.with_borrow(|engaged| engaged.contains(&(queue, role)))
 }

@@ -4,12 +4,15 @@
 use super::command::{
     Command, Deletion, Finished, Job, RetryOrigin, Steered, Submission, Submitted, Work,
 };
+use super::failures::FailureCounts;
 use super::gate::Claim;
 use super::live::{Live, Progress};
+use super::pace::Pace;
 use super::recovery;
 use super::round::Round;
 use super::shared::Shared;
 use super::tables::Tables;
+use crate::events::QueueEvent;
 use crate::kernel::{
     BatchId, BatchView, Input, Kernel, OperationIndex, Output, Refusal, Slice, SliceId, Ticket,
     Timestamp,
@@ -57,13 +60,25 @@ pub(crate) struct Writer {
     /// The idempotency key that was looked at last.
     pub(super) swept_key: Option<Vec<u8>>,
     meters: WriterMeters,
+    /// Whom to tell of what was published.
+    news: Vec<News>,
     closing: bool,
+}
+
+/// Something was published of the batch.
+enum News {
+    /// For those who want to know of every change.
+    Changed(Arc<Live>),
+    /// For everybody: what ran of it has ended, and nothing more will; or it is deleted.
+    Settled(Arc<Live>),
 }
 
 /// An unfinished batch.
 #[derive(Clone)]
 pub(crate) struct Active {
     pub(crate) live: Arc<Live>,
+    pub(crate) failures: FailureCounts,
+    pub(crate) pace: Pace,
     pub(crate) next_segment: u32,
     pub(crate) journal_bytes: usize,
 }
@@ -106,6 +121,7 @@ impl Writer {
             deferred: VecDeque::new(),
             swept_key: None,
             meters: WriterMeters::new(),
+            news: Vec::new(),
             closing: false,
         }
     }
@@ -130,6 +146,7 @@ impl Writer {
             }
         }
         self.shared.vault.close();
+        self.shared.hub.end(None);
         // The channel keeps what comes in from now on: who waits for an answer must not wait for that.
         self.shared.wake_all();
     }
@@ -300,6 +317,8 @@ impl Writer {
         }
         let active = Active {
             live,
+            failures: loaded.failures,
+            pace: Pace::default(),
             next_segment: loaded.next_segment,
             journal_bytes: loaded.journal_bytes,
         };
@@ -390,6 +409,30 @@ impl Writer {
         self.handle(Input::UnpauseRequested { ticket, operation })
     }
 
+    fn tell_paused(&self, operation: OperationIndex, reason: String) {
+        let operation = self.shared.operation(operation).name.to_string();
+        let event = QueueEvent::OperationPaused { operation, reason };
+        self.shared.tell(event);
+    }
+
+    /// One of the things that held up the operation is gone.
+    fn goes_on(&mut self, operation: OperationIndex) {
+        for active in self.active.values_mut() {
+            if active.live.operation == Some(operation) {
+                // What it was held up for says nothing of its pace.
+                active.pace = Pace::default();
+                active.live.forget_time_left();
+            }
+        }
+        let registered = self.shared.operation(operation);
+        if registered.paused.load().is_none() && registered.undecodable.load().is_none() {
+            let operation = registered.name.to_string();
+            self.shared
+                .tell(QueueEvent::OperationUnpaused { operation });
+        }
+        self.shared.wake_operation(operation);
+    }
+
     fn finish(&mut self, finished: Finished) -> Result<(), StoreError> {
         self.claims.remove(&finished.slice);
         if let Some(writes) = finished.writes {
@@ -411,7 +454,10 @@ impl Writer {
             // The reason shown is that of the batch which holds the operation: the first one.
             if !held && self.kernel.holds_undecodable(operation) {
                 let registered = self.shared.operation(operation);
-                registered.undecodable.store(Some(Arc::new(reason)));
+                let held = Some(Arc::new(reason.clone()));
+                if registered.undecodable.swap(held).is_none() {
+                    self.tell_paused(operation, reason);
+                }
                 self.shared.wake_operation(operation);
             }
         }
@@ -458,13 +504,13 @@ impl Writer {
                     let registered = self.shared.operation(operation);
                     registered.undecodable.store(None);
                     observe::decodable(&registered.name);
-                    self.shared.wake_operation(operation);
+                    self.goes_on(operation);
                 }
                 Output::Unpaused { operation } => {
                     let registered = self.shared.operation(operation);
                     registered.unpause();
                     observe::unpaused(&registered.name);
-                    self.shared.wake_operation(operation);
+                    self.goes_on(operation);
                 }
                 Output::Recall { slice } => recalled.extend(self.recall(slice)),
                 Output::Ended { batch, view } => self.end(batch, &view),
@@ -498,6 +544,8 @@ impl Writer {
         let live = self.write_batch(batch, position, *submission, now)?;
         let active = Active {
             live: Arc::new(live),
+            failures: FailureCounts::default(),
+            pace: Pace::default(),
             next_segment: 0,
             journal_bytes: 0,
         };
@@ -545,10 +593,15 @@ impl Writer {
     }
 
     fn start(&mut self, slice: Slice) -> Result<(), StoreError> {
-        let Some(active) = self.active.get(&slice.batch) else {
+        let Some(active) = self.active.get_mut(&slice.batch) else {
             let batch = slice.batch;
             return Err(StoreError(format!("batch {batch} started and is unknown")));
         };
+        let processed = {
+            let progress = active.live.progress();
+            progress.succeeded + progress.failed
+        };
+        active.pace.start(processed, || self.shared.timeline.now());
         let claim = Arc::new(Claim::default());
         self.claims.insert(slice.id, Arc::clone(&claim));
         let leased = slice.exactly_once;
@@ -601,8 +654,9 @@ impl Writer {
             }
             Some(Caller::Pauser(reply, operation, reason)) => {
                 let registered = self.shared.operation(operation);
-                registered.show_paused(reason);
+                registered.show_paused(reason.clone());
                 observe::paused(&registered.name);
+                self.tell_paused(operation, reason);
                 self.shared.wake_operation(operation);
                 let _ = reply.send(Steered::Done);
             }
@@ -611,10 +665,17 @@ impl Writer {
     }
 
     fn end(&mut self, batch: BatchId, view: &BatchView) {
-        if let Some(active) = self.active.remove(&batch) {
-            self.meters.ended(view.phase.state());
-            active.live.publish(Progress::from(view));
-            active.live.wake();
+        if let Some(Active { live, failures, .. }) = self.active.remove(&batch) {
+            let progress = Progress::new(view, failures, None);
+            let state = progress.state;
+            self.meters.ended(state);
+            live.publish(progress);
+            live.wake();
+            self.shared.tell(QueueEvent::BatchEnded {
+                id: batch,
+                operation: live.operation_name.to_string(),
+                state,
+            });
         }
         self.shared.made_room();
     }
@@ -639,9 +700,11 @@ impl Writer {
                     self.shared.registry.insert(live);
                 }
                 for batch in &self.round.deleted {
-                    self.shared.registry.remove(*batch);
+                    let removed = self.shared.registry.remove(*batch);
+                    self.news.extend(removed.map(News::Settled));
                 }
-                publish(&mut self.kernel, &self.active, &self.shared);
+                let (kernel, active) = (&mut self.kernel, &mut self.active);
+                publish(kernel, active, &self.shared, &mut self.news);
             };
             let (sequence, bytes) = (self.committer.next_sequence(), self.round.bytes);
             let _span = observe::committing(sequence, rows.len(), bytes);
@@ -666,7 +729,9 @@ impl Writer {
         }
         let now = self.shared.timeline.now();
         let outputs = self.kernel.handle(Input::Committed, now);
-        publish(&mut self.kernel, &self.active, &self.shared);
+        let (kernel, active) = (&mut self.kernel, &mut self.active);
+        publish(kernel, active, &self.shared, &mut self.news);
+        self.spread_news();
         self.act(outputs, &Block::default())?;
         for (reply, answer) in round.joiners {
             let _ = reply.send(answer);
@@ -688,8 +753,20 @@ impl Writer {
     fn hand_out(&mut self, most: u32) -> Result<(), StoreError> {
         let now = self.shared.timeline.now();
         let outputs = self.kernel.handle(Input::HandOut { most }, now);
-        publish(&mut self.kernel, &self.active, &self.shared);
+        let (kernel, active) = (&mut self.kernel, &mut self.active);
+        publish(kernel, active, &self.shared, &mut self.news);
+        self.spread_news();
         self.act(outputs, &Block::default())
+    }
+
+    /// Not while views wait for a commit: wakers are code of an executor, and may look at the queue.
+    fn spread_news(&mut self) {
+        for news in self.news.drain(..) {
+            match news {
+                News::Changed(live) => live.waiters.stir(),
+                News::Settled(live) => live.wake(),
+            }
+        }
     }
 
     fn ticket(&mut self, caller: Caller) -> Ticket {
@@ -729,15 +806,25 @@ impl Writer {
 }
 
 /// Shows where the batches stand that changed; everything recorded must be durable.
-fn publish(kernel: &mut Kernel, active: &HashMap<BatchId, Active>, shared: &Shared) {
+fn publish(
+    kernel: &mut Kernel,
+    active: &mut HashMap<BatchId, Active>,
+    shared: &Shared,
+    news: &mut Vec<News>,
+) {
     for (batch, view) in kernel.take_changed() {
-        let Some(Active { live, .. }) = active.get(&batch) else {
+        let Some(active) = active.get_mut(&batch) else {
             continue;
         };
-        live.publish(Progress::from(&view));
+        let processed = view.succeeded + view.failed;
+        let now = || shared.timeline.now();
+        let left_ms = active.pace.left_ms(processed, view.total, now);
+        let live = &active.live;
+        live.publish(Progress::new(&view, active.failures.clone(), left_ms));
         if view.in_flight == 0 && shared.blocked(live).is_some() {
-            // What ran has ended, and nothing more will.
-            live.wake();
+            news.push(News::Settled(Arc::clone(live)));
+        } else if live.waiters.is_watched() {
+            news.push(News::Changed(Arc::clone(live)));
         }
     }
 }

@@ -81,10 +81,15 @@ pub(crate) struct Block {
     bytes: Vec<u8>,
     /// Where each entry ends.
     ends: Vec<usize>,
+    /// The codes of the failures among them, each with its entry's place: so that nobody must decode them.
+    codes: Vec<(usize, Box<str>)>,
 }
 
 impl Block {
     pub(crate) fn push(&mut self, item: ItemEntry<'_>) -> Result<(), StoreError> {
+        if let End::Failed(failure) = &item.end {
+            self.codes.push((self.ends.len(), (&*failure.code).into()));
+        }
         codec::append(&mut self.bytes, &Entry::Item(item))?;
         self.ends.push(self.bytes.len());
         Ok(())
@@ -92,6 +97,11 @@ impl Block {
 
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// The failures among the entries: each one's place and code, in order.
+    pub(crate) fn codes(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.codes.iter().map(|(n, code)| (*n, &**code))
     }
 
     fn entry(&self, n: usize) -> &[u8] {

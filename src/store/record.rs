@@ -2,6 +2,7 @@
 
 use crate::kernel::{BatchId, State, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The format of the whole store. Raised when a store written by this library cannot be read by the
 /// one before.
@@ -72,6 +73,8 @@ pub(crate) struct Summary {
     pub(crate) state: State,
     pub(crate) succeeded: u32,
     pub(crate) failed: u32,
+    /// Failed items by their failure's code.
+    pub(crate) failures: BTreeMap<String, u64>,
     pub(crate) started_at: Option<Timestamp>,
     pub(crate) ended_at: Option<Timestamp>,
 }

@@ -7,16 +7,18 @@ use crate::harness::{
 };
 use batchwright::testing::{DrainError, ManualClock, MemoryDisk};
 use batchwright::{
-    Batch, BatchError, BatchFilter, OpenError, PauseError, Queue, ReadError, ShutdownError,
-    SubmitError, TableError, WaitError,
+    Batch, BatchError, BatchFilter, Ended, OpenError, PauseError, Queue, ReadError, Report,
+    ShutdownError, SubmitError, TableError, WaitError,
 };
 use fork::{Fork, WIFSIGNALED, WTERMSIG};
 use std::error::Error;
 use std::io::{PipeWriter, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -97,6 +99,11 @@ fn in_a_child<T>(kept: T, body: impl FnOnce(T) -> Tested) -> Result<T, Box<dyn E
     }
 }
 
+/// Polls once.
+fn look<O>(ended: &mut Ended<O>) -> Poll<Result<Report, WaitError>> {
+    Pin::new(ended).poll(&mut Context::from_waker(Waker::noop()))
+}
+
 #[test]
 fn every_call_of_a_forked_child_is_refused_and_none_waits() -> Tested {
     child::plays("fork::refused").map(drop)
@@ -139,6 +146,14 @@ pub(crate) fn refused(_: &Path) -> Tested {
         .collect::<Result<_, _>>()?;
     let mut listing = queue.batches(BatchFilter::all());
     let mut outcomes_before = ended.outcomes()?;
+    // Under way when the process forks.
+    let mut events = queue.subscribe();
+    let mut watches: Vec<_> = batches.iter().map(Batch::watch).collect();
+    for watch in &mut watches {
+        assert!(watch.next().is_some_and(|status| status.is_ok()));
+    }
+    let mut awaited = (&running).into_future();
+    assert!(look(&mut awaited).is_pending());
 
     let drained = queue_on(&clock).open_to_drain(&MemoryDisk::new())?;
 
@@ -148,9 +163,12 @@ pub(crate) fn refused(_: &Path) -> Tested {
         let submitting = scope.spawn(|| queue.submit::<Call>([0]));
         assert!(held.wait_for_commit());
         let parent = std::process::id();
-        in_a_child((), |()| {
+        let under_way = in_a_child((awaited, watches), |(mut awaited, watches)| {
             let pid = parent;
             assert_ne!(std::process::id(), pid);
+            assert_eq!(events.next(), None);
+            assert_eq!((events.missed(), events.has_ended()), (0, true));
+            assert_eq!(queue.subscribe().next(), None);
             let gone = BatchError::Forked { pid };
             let refused = SubmitError::Forked { pid };
             let since = Instant::now();
@@ -173,7 +191,19 @@ pub(crate) fn refused(_: &Path) -> Tested {
                 let waited = batch.wait_timeout(Duration::MAX);
                 assert_eq!(waited, Err(WaitError::Batch(gone.clone())));
                 assert_eq!(batch.report(), Err(gone.clone()));
+                let waited = WaitError::Batch(gone.clone());
+                assert_eq!(batch.watch().collect::<Vec<_>>(), [Err(waited.clone())]);
+                let mut ended = batch.into_future();
+                assert_eq!(look(&mut ended), Poll::Ready(Err(waited)));
                 assert_eq!(batch.outcomes().err(), Some(gone.clone()));
+            }
+            let waited = WaitError::Batch(gone.clone());
+            assert_eq!(look(&mut awaited), Poll::Ready(Err(waited.clone())));
+            drop(awaited);
+            for mut watch in watches {
+                // Nothing more is told of those whose end was told.
+                assert!(watch.next().is_none_or(|told| told == Err(waited.clone())));
+                assert_eq!(watch.next(), None);
             }
             assert_eq!(outcomes_before.next(), Some(Err(gone.clone())));
             assert_eq!(listing.next(), Some(Err(gone.clone())));
@@ -209,6 +239,7 @@ pub(crate) fn refused(_: &Path) -> Tested {
             Ok(())
         })?;
         drop(held);
+        drop(under_way);
         Ok(submitting.join().map_err(|_| "the submitter panicked")??)
     })?;
 
