@@ -59,7 +59,7 @@
 //! | say what can be done, and what is promised | [`Operation`], [`Guarantee`]: [`ExactlyOnce`] or [`AtLeastOnce`] |
 //! | write a handler | [`Context`], [`Failure`], [`RetryPolicy`], [`Table`] |
 //! | open a queue, submit, read tables, shut down | [`Queue`], [`Builder`], [`SubmitOptions`] |
-//! | watch and steer a batch | [`Batch`], [`Status`], [`Report`], [`Outcomes`] |
+//! | watch and steer a batch | [`Batch`], [`Status`], [`Report`], [`Outcomes`], [`Watch`], [`Events`] |
 //! | test | the module `testing`, with the feature of that name |
 //!
 //! No signal handler, panic hook, global logger, async runtime, network or unsafe code.

@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 pub(crate) fn router(queue: Queue) -> Router {
     Router::new()
@@ -77,17 +78,18 @@ async fn outcomes(
     State(queue): State<Queue>,
     Path(id): Path<u64>,
 ) -> Result<Json<Vec<ShownItem>>, Refusal> {
-    let shown = blocking(move || {
-        let batch: Batch<CountWords> = queue.batch(id)?.typed()?;
-        if batch.wait_timeout(PATIENCE)?.is_none() {
-            let status = StatusCode::SERVICE_UNAVAILABLE;
-            return Err(Refusal::new(status, &batch.status()?));
-        }
+    let batch: Batch<CountWords> = blocking(move || Ok(queue.batch(id)?.typed()?)).await?;
+    // To wait takes no thread.
+    let Ok(ended) = timeout(PATIENCE, &batch).await else {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        return Err(Refusal::new(status, &batch.status()?));
+    };
+    ended?;
+    let items = blocking(move || {
         let items = batch.outcomes()?.map(|item| Ok(ShownItem::from(item?)));
         items.collect()
-    })
-    .await?;
-    Ok(Json(shown))
+    });
+    Ok(Json(items.await?))
 }
 
 async fn blocking<T: Send + 'static>(
