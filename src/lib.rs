@@ -130,6 +130,6 @@ pub use table::{KeyRange, Table, TableError, TableKey};
 pub use watch::Watch;
 
 /// The README's examples are tests.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "testing"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
