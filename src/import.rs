@@ -32,8 +32,8 @@ impl<O> fmt::Debug for Import<O> {
 
 pub(crate) fn import<O: Operation>(
     queue: &Queue,
-    key: &str,
     items: impl IntoIterator<Item = O::Item>,
+    options: &SubmitOptions,
 ) -> Result<Import<O>, ImportError> {
     let mut chunk = Chunk::default();
     let mut import = Import {
@@ -54,7 +54,7 @@ pub(crate) fn import<O: Operation>(
             Ok(Encoded { json, key: order }) => {
                 // Where chunks end depends on the items alone: the same import has the same chunks.
                 if chunk.bytes + json.len() > limits.batch_bytes && chunk.len() > 0 {
-                    chunk.submit(queue, key, &mut import)?;
+                    chunk.submit(queue, options, &mut import)?;
                 }
                 chunk.bytes += json.len();
                 chunk.items.push((json.to_owned(), order));
@@ -66,11 +66,11 @@ pub(crate) fn import<O: Operation>(
             }),
         }
         if chunk.len() == limits.items_per_batch {
-            chunk.submit(queue, key, &mut import)?;
+            chunk.submit(queue, options, &mut import)?;
         }
     }
     if chunk.len() > 0 {
-        chunk.submit(queue, key, &mut import)?;
+        chunk.submit(queue, options, &mut import)?;
     }
     Ok(import)
 }
@@ -95,12 +95,12 @@ impl Chunk {
     fn submit<O: Operation>(
         &mut self,
         queue: &Queue,
-        key: &str,
+        options: &SubmitOptions,
         import: &mut Import<O>,
     ) -> Result<(), ImportError> {
         let chunk = std::mem::take(self);
         let number = import.batches.len() + import.deleted.len();
-        match chunk.batch(queue, key, number as u64) {
+        match chunk.batch(queue, options, number as u64) {
             Ok(batch) => import.batches.push(batch),
             // It was worked, and deleted since.
             Err(SubmitError::Deleted { batch }) => import.deleted.push(batch),
@@ -119,14 +119,14 @@ impl Chunk {
     fn batch<O: Operation>(
         &self,
         queue: &Queue,
-        key: &str,
+        options: &SubmitOptions,
         number: u64,
     ) -> Result<Batch<O>, SubmitError> {
         if !self.invalid.is_empty() {
             let items = self.invalid.clone();
             return Err(SubmitError::Invalid { items });
         }
-        let mut options = SubmitOptions::new().idempotency_key(key);
+        let mut options = options.clone();
         options.chunk = Some(number);
         options.check()?;
         loop {

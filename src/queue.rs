@@ -98,7 +98,21 @@ impl Queue {
         key: &str,
         items: impl IntoIterator<Item = O::Item>,
     ) -> Result<Import<O>, ImportError> {
-        import::import(self, key, items)
+        self.import_with(key, items, SubmitOptions::new())
+    }
+
+    /// As [`import`](Self::import), with options that every batch of the import gets. `key` stands in for
+    /// their idempotency key. With another owner it is another import.
+    ///
+    /// # Errors
+    /// As [`import`](Self::import).
+    pub fn import_with<O: Operation>(
+        &self,
+        key: &str,
+        items: impl IntoIterator<Item = O::Item>,
+        options: SubmitOptions,
+    ) -> Result<Import<O>, ImportError> {
+        import::import(self, items, &options.idempotency_key(key))
     }
 
     pub(crate) fn limits(&self) -> &limits::Limits {

@@ -6,6 +6,7 @@ use crate::harness::{
 use batchwright::limits::{ITEMS_PER_BATCH, Limits};
 use batchwright::{
     AtLeastOnce, BatchFilter, BatchId, Context, Failure, Import, Operation, SubmitError,
+    SubmitOptions,
 };
 use std::thread;
 
@@ -278,6 +279,34 @@ fn an_import_in_a_handler_does_not_wait_for_room() -> Tested {
     assert_eq!(crate::harness::outputs(&batch)?, [11]);
     bystander.assert_unchanged(&queue);
     queue.shutdown(crate::harness::AMPLE)?;
+    Ok(())
+}
+
+#[test]
+fn every_batch_of_an_import_gets_its_options_and_another_owner_makes_another_import() -> Tested {
+    let (disk, clock) = fresh();
+    let queue = queue_on(&clock)
+        .register(Mail::echo())
+        .open_in_memory(&disk)?;
+    let bystander = Bystander::enter(&queue)?;
+    let options = |owner: &str| {
+        let options = SubmitOptions::new().owner(owner).label("file");
+        // The key of the import is what counts.
+        options.priority(-7).idempotency_key(owner)
+    };
+    let ada = queue.import_with::<Mail>("numbers", 0..1_500, options("ada"))?;
+    assert_eq!(ada.batches.len(), 2);
+    for batch in &ada.batches {
+        let status = batch.status()?;
+        let shown = (status.owner, status.label, status.priority);
+        assert_eq!(shown, (Some("ada".to_owned()), Some("file".to_owned()), -7));
+    }
+    let again = queue.import_with::<Mail>("numbers", 0..1_500, options("ada"))?;
+    assert_eq!(ids(&again), ids(&ada));
+    let bob = queue.import_with::<Mail>("numbers", 0..1_500, options("bob"))?;
+    assert!(ids(&bob).iter().all(|id| !ids(&ada).contains(id)));
+    assert_eq!(bob.batches.len(), 2);
+    bystander.assert_unchanged(&queue);
     Ok(())
 }
 
