@@ -1,6 +1,7 @@
 //! A handle on one batch.
 
 use crate::error::{BatchError, WaitError};
+use crate::items::Items;
 use crate::kernel::BatchId;
 use crate::operation::Operation;
 use crate::outcome::Outcomes;
@@ -17,7 +18,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-/// In place of an operation: outputs are read as [`serde_json::Value`].
+/// In place of an operation: items and outputs are read as [`serde_json::Value`].
 #[derive(Debug, Clone, Copy)]
 pub enum Json {}
 
@@ -29,15 +30,19 @@ mod sealed {
 
 /// What a [`Batch`] may be of: an operation, or [`Json`].
 pub trait BatchType: sealed::Sealed {
+    /// What items are read as.
+    type Item: DeserializeOwned;
     /// What outputs are read as.
     type Output: DeserializeOwned;
 }
 
 impl BatchType for Json {
+    type Item = serde_json::Value;
     type Output = serde_json::Value;
 }
 
 impl<O: Operation> BatchType for O {
+    type Item = O::Item;
     type Output = O::Output;
 }
 
@@ -338,6 +343,16 @@ impl<O> Batch<O> {
 }
 
 impl<O: BatchType> Batch<O> {
+    /// The items as they were submitted, in order.
+    ///
+    /// # Errors
+    /// When the queue has failed or is closed, or the batch was deleted; also from the iterator, and there
+    /// [`BatchError::UndecodableItem`] and [`BatchError::Unreadable`].
+    pub fn items(&self) -> Result<Items<O>, BatchError> {
+        self.check()?;
+        Ok(Items::new(&self.shared, &self.live))
+    }
+
     /// The outcomes there are, in item order.
     ///
     /// # Errors

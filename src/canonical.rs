@@ -1,6 +1,7 @@
 //! Canonical JSON: two writings of the same content are the same text.
 //!
-//! Members are in the order of their names, there are no spaces, and texts are escaped in one way. Numbers
+//! Members are in the order of their names, those that are null are left out (a field that an operation's item
+//! type has got since is none in what was submitted before), there are no spaces, and texts are escaped in one way. Numbers
 //! stay as they are written: read as `f64`, two different large integers would become one.
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
@@ -25,6 +26,7 @@ fn write(json: &str, text: &mut String, depth: usize) -> serde_json::Result<()> 
     match json.as_bytes().first() {
         Some(b'{') if depth > 0 => {
             let Members(mut members) = serde_json::from_str(json)?;
+            members.retain(|(_, value)| value.get() != "null");
             members.sort_by(|(a, _), (b, _)| a.cmp(b));
             text.push('{');
             for (n, (name, value)) in members.into_iter().enumerate() {
@@ -88,12 +90,23 @@ mod tests {
 
     #[test]
     fn canonical_json_does_not_depend_on_the_order_of_members_or_on_spaces() {
-        let one = r#"{"b": [1, {"y": null, "x": "é"}], "a": 1.5}"#;
-        let two = r#"{"a":1.5,"b":[1,{"x":"\u00e9","y":null}]}"#;
+        let one = r#"{"b": [1, {"y": true, "x": "é"}], "a": 1.5}"#;
+        let two = r#"{"a":1.5,"b":[1,{"x":"\u00e9","y":true}]}"#;
         assert_eq!(canonical(one), canonical(two));
-        assert_eq!(canonical(one), r#"{"a":1.5,"b":[1,{"x":"é","y":null}]}"#);
-        let other = r#"{"a":1.5,"b":[{"x":"é","y":null},1]}"#;
+        assert_eq!(canonical(one), r#"{"a":1.5,"b":[1,{"x":"é","y":true}]}"#);
+        let other = r#"{"a":1.5,"b":[{"x":"é","y":true},1]}"#;
         assert_ne!(canonical(one), canonical(other));
+    }
+
+    #[test]
+    fn a_member_that_is_null_is_as_good_as_none_and_an_element_is_not() {
+        assert_eq!(
+            canonical(r#"{"a":1,"b": null ,"c":{"d":null}}"#),
+            r#"{"a":1,"c":{}}"#
+        );
+        assert_eq!(canonical("[1,null]"), "[1,null]");
+        assert_ne!(canonical(r#"{"a":"null"}"#), canonical("{}"));
+        assert_eq!(canonical("null"), "null");
     }
 
     #[test]

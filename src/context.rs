@@ -88,7 +88,8 @@ impl<G: Guarantee> Context<G> {
     }
 
     /// Whether the batch is being stopped or the queue shut down: a long handler may give up early by
-    /// returning a failure. What it returns is recorded as always.
+    /// returning [`Failure::cancelled`](crate::Failure::cancelled), and the item runs again later. What else
+    /// it returns is recorded as always.
     pub fn is_cancelled(&self) -> bool {
         self.workspace.gate.is_closed()
     }

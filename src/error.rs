@@ -377,6 +377,15 @@ pub enum BatchError {
         /// The one that was asked for; its type, where the names are equal.
         expected: String,
     },
+    /// A stored item is not of the operation's item type: it was submitted by another version of the
+    /// program. `queue.batch(id)` reads it as JSON.
+    #[error("item {index} cannot be read as the operation's item type: {reason}")]
+    UndecodableItem {
+        /// The item.
+        index: usize,
+        /// What serde says.
+        reason: String,
+    },
     /// An output is not of the operation's output type: it was written by another version of the
     /// program. `queue.batch(id)` reads it as JSON.
     #[error("the output of item {index} cannot be read as the operation's output type: {reason}")]

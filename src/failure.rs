@@ -40,6 +40,8 @@ impl Failure {
     pub const UNREADABLE_ITEM: &'static str = "unreadable_item";
     /// The code of an item whose output is larger than [`limits::PAYLOAD_BYTES`] or is not JSON.
     pub const INVALID_OUTPUT: &'static str = "invalid_output";
+    /// The code of a handler that gave up because it was asked to: see [`cancelled`](Self::cancelled).
+    pub const CANCELLED: &'static str = "cancelled";
     /// Not a failure's code, but where [`Report::failures`](crate::Report::failures) counts the failures of a
     /// batch that has more than [`limits::FAILURE_CODES`] different codes: those whose codes are not
     /// among the alphabetically first.
@@ -64,6 +66,13 @@ impl Failure {
         }
     }
 
+    /// What a handler returns that gives up because [`is_cancelled`](crate::Context::is_cancelled) says so.
+    /// The item then has no outcome, and the attempt is not counted: it runs again when the batch is resumed
+    /// or the queue is opened again. From a handler that was not asked to end it is a retryable failure.
+    pub fn cancelled() -> Self {
+        Self::retryable(Self::CANCELLED, "the handler gave up, as it was asked to")
+    }
+
     /// Names the field of the item that was wrong.
     #[must_use]
     pub fn field(mut self, field: impl Into<String>) -> Self {
@@ -76,6 +85,12 @@ impl Failure {
     pub fn details(mut self, details: impl Into<serde_json::Value>) -> Self {
         self.details = Some(details.into());
         self
+    }
+}
+
+impl Failure {
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.retryable && self.code == Self::CANCELLED
     }
 }
 

@@ -78,6 +78,7 @@ pub mod guide;
 mod histogram;
 mod import;
 mod item;
+mod items;
 mod json_items;
 mod kernel;
 pub mod limits;
@@ -116,6 +117,7 @@ pub use error::{
 pub use events::{Events, QueueEvent};
 pub use failure::Failure;
 pub use import::Import;
+pub use items::Items;
 pub use kernel::{BatchId, RetryPolicy, State};
 pub use operation::{AtLeastOnce, ExactlyOnce, Guarantee, Operation};
 pub use outcome::{ItemOutcome, Outcome, Outcomes};

@@ -86,7 +86,7 @@ impl<O: BatchType> Iterator for Outcomes<O> {
         self.reader
             .next_with(|index, attempts, at, end| {
                 let outcome = match end {
-                    End::Failed(failure) => Outcome::Failed(Failure::from(failure)),
+                    End::Failed(failure) => Outcome::Failed(Failure::from_stored(failure)),
                     End::Succeeded(json) => {
                         let output = serde_json::from_str(json).map_err(|error| {
                             BatchError::UndecodableOutput {
@@ -115,8 +115,8 @@ impl<O> fmt::Debug for Outcomes<O> {
     }
 }
 
-impl From<FailureEntry<'_>> for Failure {
-    fn from(entry: FailureEntry<'_>) -> Self {
+impl Failure {
+    fn from_stored(entry: FailureEntry<'_>) -> Self {
         Self {
             code: entry.code.into_owned(),
             message: entry.message.into_owned(),

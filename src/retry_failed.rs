@@ -2,12 +2,13 @@
 
 use crate::batch::Batch;
 use crate::error::BatchError;
+use crate::items::Chunk;
 use crate::kernel::{BatchId, OperationIndex};
 use crate::outcome::{failed_items, read_error, with_view};
 use crate::runtime::{Live, Origin, RetryOrigin, Shared, Submission, Submitted, recovery};
+use crate::store::StoreError;
 use crate::store::record::Header;
 use crate::store::vault::View;
-use crate::store::{StoreError, codec, keys};
 use crate::submission::{Encoded, Packer, SubmitOptions};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -116,9 +117,9 @@ fn copy_items(
 ) -> Result<(), BatchError> {
     let starts = &parent.header.chunk_starts;
     let mut left = indexes;
-    for (number, first) in (0..).zip(starts) {
+    for (number, first) in starts.iter().enumerate() {
         let end = starts
-            .get(number as usize + 1)
+            .get(number + 1)
             .map_or(u32::MAX, |end| u32::from(*end));
         let count = left.partition_point(|index| u32::from(*index) < end);
         let (wanted, rest) = left.split_at(count);
@@ -126,38 +127,19 @@ fn copy_items(
         if wanted.is_empty() {
             continue;
         }
-        let key = keys::items(live.id, number);
-        let chunk = with_view(shared, |view| view.value(&key))?;
-        let chunk = chunk.ok_or_else(|| missing(live, &key))?;
-        let items = items_of(&key, &chunk).map_err(read_error)?;
+        let chunk = Chunk::load(shared, live, number)?;
+        let items = chunk.items()?;
         for index in wanted {
-            let at = usize::from(index - first);
-            let json = items.get(at).ok_or_else(|| missing(live, &key))?;
-            let hash = parent
-                .keys
-                .as_ref()
-                .map_or(0, |keys| keys[usize::from(*index)]);
+            let place = usize::from(*index);
+            let json = items.get(place - usize::from(*first)).ok_or_else(|| {
+                let batch = live.id;
+                read_error(StoreError(format!(
+                    "item {index} of batch {batch} is missing"
+                )))
+            })?;
+            let hash = parent.keys.as_ref().map_or(0, |keys| keys[place]);
             packer.push(Encoded { json, key: hash });
         }
     }
     Ok(())
-}
-
-fn items_of<'a>(key: &[u8], chunk: &'a [u8]) -> Result<Vec<&'a str>, StoreError> {
-    let mut rest = codec::open(key, chunk)?;
-    let mut items = Vec::new();
-    while !rest.is_empty() {
-        let (item, used) = codec::decode_part(rest)?;
-        items.push(item);
-        rest = &rest[used..];
-    }
-    Ok(items)
-}
-
-fn missing(live: &Live, key: &[u8]) -> BatchError {
-    let id = live.id;
-    if live.is_deleted() {
-        return BatchError::NotFound { id };
-    }
-    read_error(StoreError(format!("the {} are missing", keys::name(key))))
 }

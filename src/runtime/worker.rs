@@ -268,6 +268,10 @@ impl Worker {
         }
         let (verdict, failure) = match ran {
             Ran::Succeeded => (Verdict::Succeeded, None),
+            Ran::Failed(failure) if failure.is_cancelled() && job.live.gate.is_closed() => {
+                // As if it had not started: it runs when the batch goes on.
+                return Ok(false);
+            }
             Ran::Failed(failure) if failure.retryable => (Verdict::Retryable, Some(failure)),
             Ran::Failed(failure) => (Verdict::Failed, Some(failure)),
             Ran::Panicked(failure) => {

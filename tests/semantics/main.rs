@@ -16,6 +16,7 @@ mod failed_store;
 mod handlers;
 mod idempotency;
 mod import;
+mod items;
 mod listing;
 mod ordering_keys;
 mod payloads;

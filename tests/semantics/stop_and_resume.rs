@@ -1,8 +1,8 @@
 //! Stopping a batch and letting it go on.
 
 use crate::harness::{
-    Bystander, Call, Door, Ends, Log, Mail, Post, Tested, add, eventually, fresh, never, outcomes,
-    queue_on, sum,
+    AMPLE, Bystander, Call, Door, Ends, Log, Mail, Post, Tested, add, eventually, fresh, never,
+    outcomes, queue_on, sum,
 };
 use batchwright::limits::Limits;
 use batchwright::{BatchError, Failure, RetryPolicy, State, WaitError};
@@ -465,6 +465,70 @@ fn a_resume_is_never_refused_for_the_batch_being_stopped() -> Tested {
         }
         Ok(stopping.join().map_err(|_| "the stopper panicked")??)
     })?;
+    bystander.assert_unchanged(&queue);
+    Ok(())
+}
+
+#[test]
+fn an_item_whose_handler_gives_up_when_asked_to_runs_again_as_if_it_had_not_started() -> Tested {
+    let (disk, clock) = fresh();
+    let (door, log) = (Door::new(), Log::new());
+    let open = || {
+        let (at, attempts) = (door.clone(), log.clone());
+        queue_on(&clock)
+            .workers(1)
+            .register(Post::new(move |n, cx| {
+                attempts.push((n, cx.attempt()));
+                add(cx, "all", n)?;
+                at.pass();
+                match cx.is_cancelled() {
+                    true => Err(Failure::cancelled()),
+                    false => Ok(n),
+                }
+            }))
+            .open_in_memory(&disk)
+    };
+    let queue = open()?;
+    let bystander = Bystander::enter(&queue)?;
+    let batch = queue.submit::<Post>([5, 7])?;
+    door.wait_for(1);
+    batch.stop()?;
+    door.admit(1);
+    let stopped = batch.ends()?.status;
+    let left = (stopped.state, stopped.processed(), stopped.unfinished());
+    assert_eq!(left, (State::Stopped, 0, 2));
+    assert_eq!(
+        sum(&queue, "all")?,
+        0,
+        "a write of an item without an outcome"
+    );
+
+    // By a shutdown, too.
+    batch.resume()?;
+    door.wait_for(2);
+    let closer = queue.clone();
+    let closing = thread::spawn(move || closer.shutdown(AMPLE));
+    eventually(|| batch.status() == Err(BatchError::Closed));
+    door.open();
+    closing.join().map_err(|_| "shutdown panicked")??;
+    let queue = open()?;
+    let batch = queue.batch(batch.id())?;
+    assert_eq!(batch.ends()?.status.succeeded, 2);
+    assert_eq!(log.entries(), [(5, 1), (5, 1), (5, 1), (7, 1)]);
+    assert_eq!(sum(&queue, "all")?, 12);
+    bystander.assert_unchanged(&queue);
+    Ok(())
+}
+
+#[test]
+fn a_handler_that_gives_up_unasked_fails() -> Tested {
+    let (disk, clock) = fresh();
+    let queue = queue_on(&clock)
+        .register(Call::new(|_, _| Err(Failure::cancelled())))
+        .open_in_memory(&disk)?;
+    let bystander = Bystander::enter(&queue)?;
+    let batch = queue.submit::<Call>([1])?;
+    assert_eq!(batch.ends()?.failures[Failure::CANCELLED], 1);
     bystander.assert_unchanged(&queue);
     Ok(())
 }
