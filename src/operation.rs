@@ -43,7 +43,8 @@ pub trait Operation: Send + Sync + 'static {
     type Item: Serialize + DeserializeOwned + 'static;
 
     /// What a successful item leaves. Stored as JSON, at most
-    /// [`PAYLOAD_BYTES`](crate::limits::PAYLOAD_BYTES).
+    /// [`PAYLOAD_BYTES`](crate::limits::PAYLOAD_BYTES). It is not read back to be sure: JSON has no floats that
+    /// are infinite or not a number, they become null.
     type Output: Serialize + DeserializeOwned;
 
     /// What is promised: [`ExactlyOnce`] or [`AtLeastOnce`].

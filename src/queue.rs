@@ -72,7 +72,8 @@ impl Queue {
     /// Under a key that was used before, in the last 400 days unless
     /// [`Limits::idempotency_keys_for`](limits::Limits::idempotency_keys_for) says otherwise, the same items are
     /// the batch from before, whatever has become of it; concurrent submissions under one key make one
-    /// batch. Items are the same when their canonical JSON has the same SHA-256.
+    /// batch. Items are the same when their JSON is, whatever the order of members and whether a member is
+    /// null or missing.
     ///
     /// # Errors
     /// As [`submit`](Self::submit), and [`SubmitError::KeyConflict`] when the key was used with other items.

@@ -198,6 +198,41 @@ fn items_from_before_a_field_was_added_are_read_without_it() -> Tested {
     })
 }
 
+#[test]
+fn an_idempotency_key_knows_its_items_after_a_field_was_added() -> Tested {
+    on_every_site(|site| {
+        let options = || SubmitOptions::new().idempotency_key("list");
+        let queue = site.open(|builder| builder.register(greet()))?;
+        let bystander = Bystander::enter(&queue)?;
+        let batch = queue.submit_with::<Greet>(guests(&["ada", "bob"]), options())?;
+        let import = queue.import::<Greet>("file", guests(&["cy"]))?;
+        batch.ends()?;
+        queue.shutdown(AMPLE)?;
+
+        let roomy = GreetInRoom(Box::new(|guest| Ok(guest.name)));
+        let queue = site.open(|builder| builder.register(roomy))?;
+        let in_rooms = |names: &[&str], room| {
+            let guest = |name: &&str| GuestWithRoom {
+                name: (*name).to_owned(),
+                room,
+            };
+            names.iter().map(guest).collect::<Vec<_>>()
+        };
+        let items = in_rooms(&["ada", "bob"], None);
+        let again = queue.submit_with::<GreetInRoom>(items, options())?;
+        assert_eq!(again.id(), batch.id());
+        let again = queue.import::<GreetInRoom>("file", in_rooms(&["cy"], None))?;
+        assert_eq!(again.batches[0].id(), import.batches[0].id());
+        let other = in_rooms(&["ada", "bob"], Some(7));
+        let other = queue.submit_with::<GreetInRoom>(other, options());
+        let conflict = SubmitError::KeyConflict { batch: batch.id() };
+        assert_eq!(other.map(|batch| batch.id()), Err(conflict));
+        bystander.assert_unchanged(&queue);
+        queue.shutdown(AMPLE)?;
+        Ok(())
+    })
+}
+
 struct Renaming {
     ended: BatchId,
     stopped: BatchId,
