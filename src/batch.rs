@@ -7,7 +7,7 @@ use crate::operation::Operation;
 use crate::outcome::Outcomes;
 use crate::process;
 use crate::retry_failed;
-use crate::runtime::{Command, Deletion, Live, Progress, Role, Shared, Steered, is_engaged};
+use crate::runtime::{Command, Deletion, Live, Progress, Shared, Steered, would_wait_for_itself};
 use crate::status::{Blocked, Report, Status};
 use crate::target;
 use crate::watch::Watch;
@@ -239,9 +239,7 @@ impl<O> Batch<O> {
 
     /// Whether this thread is one that the batch may be waiting for.
     pub(crate) fn would_wait_for_itself(&self) -> bool {
-        !self.shared.has_workers
-            || is_engaged(&self.shared, Role::Worker)
-            || is_engaged(&self.shared, Role::Reader)
+        !self.shared.has_workers || would_wait_for_itself(Arc::as_ptr(&self.shared))
     }
 
     /// Whether there is nothing to wait for: the batch has ended, or it cannot.

@@ -17,6 +17,10 @@ use std::task::{Context, Poll};
 /// deadlock that `wait` refuses.) Needs no particular runtime. Dropping it forgets its waker and leaves the
 /// batch alone. It does not keep the queue open.
 ///
+/// Wakers are mostly called on the thread that stores and answers everything. An executor that runs its tasks
+/// inside its wakers holds up the queue for as long; what such a task would wait for there is refused with
+/// `WouldDeadlock`.
+///
 /// ```
 /// # use batchwright::{AtLeastOnce, Context, Failure, Operation, Queue};
 /// # struct Double;

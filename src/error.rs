@@ -276,8 +276,9 @@ pub enum SubmitError {
     /// The queue is closed.
     #[error("the queue is closed")]
     Closed,
-    /// Called inside a `read` of the same queue, which keeps the queue from storing anything.
-    #[error("a batch cannot be submitted inside a read of the same queue")]
+    /// Called inside a `read` of the same queue, or by a waker that the queue has called: either keeps the
+    /// queue from storing anything.
+    #[error("a batch cannot be submitted inside a read or a waker of the same queue")]
     WouldDeadlock,
 }
 
@@ -432,8 +433,9 @@ pub enum BatchError {
     /// The queue is closed.
     #[error("the queue is closed")]
     Closed,
-    /// Called inside a `read` of the same queue, which keeps the queue from storing anything.
-    #[error("this cannot be done inside a read of the same queue")]
+    /// Called inside a `read` of the same queue, or by a waker that the queue has called: either keeps the
+    /// queue from storing anything.
+    #[error("this cannot be done inside a read or a waker of the same queue")]
     WouldDeadlock,
 }
 
@@ -548,8 +550,8 @@ pub enum ShutdownError {
         /// The process that opened the queue.
         pid: u32,
     },
-    /// Called on one of the queue's own workers, or inside a read of the queue: it would wait for
-    /// itself. The queue goes on.
-    #[error("a handler or a read cannot shut down its own queue")]
+    /// Called on one of the queue's own threads, by a handler or a waker, or inside a read of the queue: it
+    /// would wait for itself. The queue goes on.
+    #[error("a handler, a waker or a read cannot shut down its own queue")]
     WouldDeadlock,
 }

@@ -3,7 +3,7 @@
 use crate::kernel::{BatchId, State};
 use crate::limits;
 use crate::process;
-use crate::runtime::{Buffer, Hub, Role, Shared, is_engaged_in};
+use crate::runtime::{Buffer, Hub, Shared, would_wait_for_itself};
 use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -106,9 +106,7 @@ impl Events {
     }
 
     fn take(&mut self, deadline: Option<Instant>) -> Option<QueueEvent> {
-        let queue = self.queue.as_ptr();
-        let engaged = is_engaged_in(queue, Role::Worker) || is_engaged_in(queue, Role::Reader);
-        if engaged || !self.has_workers || process::is_forked() {
+        if would_wait_for_itself(self.queue.as_ptr()) || !self.has_workers || process::is_forked() {
             return self.try_next();
         }
         self.buffer.take(deadline)

@@ -14,7 +14,7 @@ use crate::process;
 use crate::read::Reader;
 use crate::runtime::{
     Engagement, Engine, Role, Shared, Submission, Submitted, WriterCounters, is_engaged, recovery,
-    retention,
+    retention, would_wait_for_itself,
 };
 use crate::stats::{OperationStats, Stats, Timing, WriterStats};
 use crate::status::{BatchFilter, Status};
@@ -332,7 +332,7 @@ impl Queue {
     pub fn shutdown(&self, limit: Duration) -> Result<(), ShutdownError> {
         process::check()?;
         let shared = self.shared();
-        if is_engaged(shared, Role::Worker) || is_engaged(shared, Role::Reader) {
+        if would_wait_for_itself(Arc::as_ptr(shared)) {
             return Err(ShutdownError::WouldDeadlock);
         }
         if self.engine.shut_down(limit) {

@@ -1,9 +1,10 @@
 //! Awaiting batches: under two runtimes, and with wakers made by hand.
 
+use batchwright::limits::DROP_WAIT;
 use batchwright::testing::{CommitFault, ManualClock, MemoryDisk};
 use batchwright::{
     AtLeastOnce, Batch, BatchError, Builder, Context, Ended, Failure, Operation, Queue, Report,
-    State, TableError, WaitError,
+    ShutdownError, State, SubmitError, TableError, WaitError,
 };
 use std::error::Error;
 use std::future::{Future, IntoFuture};
@@ -11,7 +12,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Poll, Wake, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 type Tested = Result<(), Box<dyn Error>>;
 
@@ -337,6 +338,123 @@ fn a_waker_may_come_back_to_the_batch_or_panic() -> Tested {
     assert_visited(&ready(&mut behind)??);
     assert_visited(&place.queue.submit::<Visit>([1, 13])?.wait()?);
     place.assert_bystander_waits()
+}
+
+/// What some executor panics with.
+struct Grudge;
+
+impl Drop for Grudge {
+    fn drop(&mut self) {
+        std::panic::resume_unwind(Box::new("and another thing"));
+    }
+}
+
+#[test]
+fn a_panic_of_a_waker_that_panics_again_does_not_end_the_queue() -> Tested {
+    let place = place()?;
+    let held = place.held()?;
+    let (_act, _ended) = acting(&held, || std::panic::resume_unwind(Box::new(Grudge)))?;
+    let bell = Arc::<Bell>::default();
+    let mut behind = (&held).into_future();
+    assert!(poll(&mut behind, &bell).is_pending());
+    place.door.opened.add();
+    bell.0.wait_for(1);
+    assert_visited(&ready(&mut behind)??);
+    assert_visited(&place.queue.submit::<Visit>([1, 13])?.wait()?);
+    place.assert_bystander_waits()
+}
+
+/// Acts when it is called, on whatever thread that is.
+struct Act<F>(Mutex<Option<F>>, Count);
+
+impl<F: FnOnce() + Send + 'static> Wake for Act<F> {
+    fn wake(self: Arc<Self>) {
+        let act = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(act) = act {
+            act();
+            self.1.add();
+        }
+    }
+}
+
+/// A future that waits for `batch` with a waker that acts.
+fn acting<F: FnOnce() + Send + 'static>(
+    batch: &Batch<Visit>,
+    act: F,
+) -> Result<(Arc<Act<F>>, Ended<Visit>), &'static str> {
+    let act = Arc::new(Act(Mutex::new(Some(act)), Count::default()));
+    let waker = Waker::from(Arc::clone(&act));
+    let mut ended = batch.into_future();
+    match Pin::new(&mut ended).poll(&mut std::task::Context::from_waker(&waker)) {
+        Poll::Ready(_) => Err("it ended early"),
+        Poll::Pending => Ok((act, ended)),
+    }
+}
+
+/// An executor that runs its tasks in their wakers runs them on the thread that all answers come from.
+#[test]
+fn what_a_waker_asks_of_its_queue_is_refused_where_it_would_wait_for_ever() -> Tested {
+    let place = place()?;
+    let held = place.held()?;
+    let (queue, other) = (place.queue.clone(), place.bystander.clone());
+    let mut events = queue.subscribe();
+    let found = Arc::new(Mutex::new(None));
+    let finds = Arc::clone(&found);
+    let (act, _ended) = acting(&held, move || {
+        let found = (
+            queue.submit::<Visit>([1]).err(),
+            other.stop().err(),
+            other.wait().err(),
+            other.watch().last().and_then(Result::err),
+            queue.shutdown(SOON).err(),
+            events.next(),
+        );
+        let looks = (other.status().is_ok(), queue.read(|_| Ok(())).is_ok());
+        *finds.lock().unwrap_or_else(PoisonError::into_inner) = Some((found, looks));
+    })?;
+    place.door.opened.add();
+    act.1.wait_for(1);
+    let found = found.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let (found, looks) = found.ok_or("it was not woken")?;
+    let refused = (
+        Some(SubmitError::WouldDeadlock),
+        Some(BatchError::WouldDeadlock),
+        Some(WaitError::WouldDeadlock),
+        Some(WaitError::WouldDeadlock),
+        Some(ShutdownError::WouldDeadlock),
+        None,
+    );
+    assert_eq!((found, looks), (refused, (true, true)));
+    assert_visited(&place.queue.submit::<Visit>([1, 13])?.wait()?);
+    place.assert_bystander_waits()
+}
+
+#[test]
+fn a_waker_that_drops_the_last_clone_does_not_hold_up_the_queue() -> Tested {
+    for fails in [false, true] {
+        let place = place()?;
+        let held = place.held()?;
+        let Place {
+            queue, disk, door, ..
+        } = place;
+        let took = Arc::new(Mutex::new(None));
+        let takes = Arc::clone(&took);
+        let (act, _ended) = acting(&held, move || {
+            let since = Instant::now();
+            drop(queue);
+            *takes.lock().unwrap_or_else(PoisonError::into_inner) = Some(since.elapsed());
+        })?;
+        if fails {
+            // Everybody is woken by whatever thread meets it.
+            disk.fail_next_commit(CommitFault::NotDone);
+        }
+        door.opened.add();
+        act.1.wait_for(1);
+        let took = took.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let took = took.ok_or("it was not woken")?;
+        assert!(took < DROP_WAIT, "it waited {took:?} for itself");
+    }
+    Ok(())
 }
 
 /// Nobody is overlooked who asks while the batch ends: every future that was pending is woken.

@@ -5,7 +5,7 @@
 
 use super::command::Command;
 use super::engine::{Engine, Setup};
-use super::shared::{Engagement, Role, Shared, Threads, is_engaged};
+use super::shared::{Engagement, Role, Shared, Threads, would_wait_for_itself};
 use super::worker::{Bench, Worker};
 use crate::error::OpenError;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -44,7 +44,7 @@ impl Drainer {
     /// Runs what can run, at most so many attempts; how many it were. What follows from them is durable.
     pub(crate) fn drain(&self, most: u64) -> Result<u64, NotDrained> {
         let shared = &self.shared;
-        if is_engaged(shared, Role::Worker) || is_engaged(shared, Role::Reader) {
+        if would_wait_for_itself(Arc::as_ptr(shared)) {
             return Err(NotDrained::WouldDeadlock);
         }
         // A shutdown waits for this thread as for a worker. Dropped when everything else here is.

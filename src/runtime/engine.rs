@@ -4,7 +4,7 @@ use super::command::Command;
 use super::handler::Registration;
 use super::recovery::{self, Found};
 use super::retention;
-use super::shared::{Engagement, Registered, Role, Shared, Threads, is_engaged};
+use super::shared::{Engagement, Registered, Role, Shared, Threads, would_wait_for_itself};
 use super::tables::Tables;
 use super::watchdog;
 use super::worker::{Bench, Worker};
@@ -146,13 +146,15 @@ impl Engine {
             let worker = Worker::new(Arc::clone(&shared), Arc::clone(&setup.store), bench.clone());
             start_worker(&shared, number, worker)?;
         }
-        spawn(&shared, "batchwright-writer".to_owned(), move || {
+        let name = "batchwright-writer".to_owned();
+        spawn(&shared, name, Role::Writer, move || {
             writer.run();
             drop(lives);
         })?;
         if let Some(keep) = setup.keep_ended {
             let queue = Arc::clone(&shared);
-            spawn(&shared, "batchwright-retention".to_owned(), move || {
+            let name = "batchwright-retention".to_owned();
+            spawn(&shared, name, Role::Worker, move || {
                 retention::keep_for(&queue, keep);
             })?;
         }
@@ -194,7 +196,7 @@ impl Drop for Engine {
             // The threads that would close the queue are the parent's, and so is the queue.
             return;
         }
-        if is_engaged(shared, Role::Worker) || is_engaged(shared, Role::Reader) {
+        if would_wait_for_itself(Arc::as_ptr(shared)) {
             // On a thread that the queue waits for: it must not wait for the queue.
             self.ask_to_close();
         } else {
@@ -284,23 +286,22 @@ fn spec(registered: &Registered) -> OperationSpec {
 
 fn start_watchdog(shared: &Arc<Shared>, writer_lives: Receiver<()>) -> Result<(), OpenError> {
     let watched = Arc::clone(shared);
-    spawn(shared, "batchwright-watchdog".to_owned(), move || {
+    let name = "batchwright-watchdog".to_owned();
+    spawn(shared, name, Role::Worker, move || {
         watchdog::watch(&watched, &writer_lives, watched.limits.commit);
     })
 }
 
 fn start_worker(shared: &Arc<Shared>, number: usize, worker: Worker) -> Result<(), OpenError> {
-    let queue = Arc::clone(shared);
-    spawn(shared, format!("batchwright-worker-{number}"), move || {
-        let _engaged = Engagement::begin(&queue, Role::Worker);
-        worker.run();
-    })
+    let name = format!("batchwright-worker-{number}");
+    spawn(shared, name, Role::Worker, move || worker.run())
 }
 
 /// Starts a thread of the queue. A panic in it is a defect of the engine and fails the queue.
 fn spawn(
     shared: &Arc<Shared>,
     name: String,
+    role: Role,
     run: impl FnOnce() + Send + 'static,
 ) -> Result<(), OpenError> {
     let presence = Threads::enter(shared);
@@ -310,6 +311,8 @@ fn spawn(
         .spawn(move || {
             // Last to be dropped: by then everything that the thread held is.
             let _presence = presence;
+            // Also for the wakers that a failure calls.
+            let _engaged = Engagement::begin(&queue, role);
             if catch_unwind(AssertUnwindSafe(run)).is_err() {
                 queue.fail(format!("a defect of batchwright: {name} panicked"));
             }
@@ -323,7 +326,9 @@ fn listen_to_clock(shared: &Arc<Shared>) {
     let wake = Wake(Arc::new(move || {
         // A forked child has nobody to take it.
         if let Some(shared) = queue.upgrade().filter(|_| !process::is_forked()) {
-            let _ = shared.commands.send(Command::Tick);
+            // When the channel is full the writer looks at the clock anyway; it may be waiting for whoever
+            // moves the clock.
+            let _ = shared.commands.try_send(Command::Tick);
             shared.clock_jumped();
         }
     }));

@@ -141,16 +141,21 @@ fn write_output<T: serde::Serialize>(result: &T, output: &mut Vec<u8>) -> Result
     Ok(())
 }
 
-/// The panic's text. Its payload is the application's: dropping it may panic once more.
+/// The panic's text.
 fn panic_text(panic: Box<dyn Any + Send>) -> String {
     let text = panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "a panic without a text".to_owned());
+    drop_panic(panic);
+    text
+}
+
+/// Drops what foreign code panicked with, which may panic once more.
+pub(super) fn drop_panic(panic: Box<dyn Any + Send>) {
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
         // There is no end to this but to leave it.
         std::mem::forget(again);
     }
-    text
 }

@@ -40,7 +40,7 @@ pub(crate) use handler::{Handler, Registration, Typed};
 pub(crate) use hub::{Buffer, Hub};
 pub(crate) use live::{Live, Origin, Progress};
 pub(crate) use shared::{
-    Counts, Engagement, Registered, Role, Shared, WriterCounters, is_engaged, is_engaged_in,
+    Counts, Engagement, Registered, Role, Shared, WriterCounters, is_engaged, would_wait_for_itself,
 };
 pub(crate) use tables::Tables;
 pub(crate) use waiters::Seat;

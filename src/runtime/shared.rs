@@ -20,6 +20,7 @@ use crate::waiting;
 use arc_swap::ArcSwapOption;
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use std::cell::RefCell;
+use std::panic::RefUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -187,6 +188,10 @@ pub(crate) struct Shared {
     commit_phase: AtomicU64,
 }
 
+// A caller's panic leaves nothing half done here: foreign code runs under no lock, and threads of the queue
+// that panic fail it.
+impl RefUnwindSafe for Shared {}
+
 impl Shared {
     pub(crate) fn new(
         commands: Sender<Command>,
@@ -312,7 +317,7 @@ impl Shared {
     ) -> Result<Submitted, BatchError> {
         // Items may have been drawn since the last look, from an application that forks.
         process::check()?;
-        if is_engaged(self, Role::Reader) {
+        if self.keeps_writer_waiting() {
             return Err(BatchError::WouldDeadlock);
         }
         let submitted = self.ask(|reply| Command::Submit(Box::new(submission), reply));
@@ -333,7 +338,7 @@ impl Shared {
         command: impl FnOnce(Sender<Steered>) -> Command,
     ) -> Result<Steered, BatchError> {
         self.check()?;
-        if is_engaged(self, Role::Reader) {
+        if self.keeps_writer_waiting() {
             return Err(BatchError::WouldDeadlock);
         }
         match self.ask(command) {
@@ -344,6 +349,11 @@ impl Shared {
             Ok(answer) => Ok(answer),
             Err(unanswered) => Err(self.unanswered(unanswered)),
         }
+    }
+
+    /// Whether the writer answers nobody before this thread goes on.
+    fn keeps_writer_waiting(self: &Arc<Self>) -> bool {
+        is_engaged(self, Role::Reader) || is_engaged(self, Role::Writer)
     }
 
     /// Refuses in a forked child, and when the queue has failed or is closed.
@@ -528,10 +538,12 @@ thread_local! {
 /// What a thread does for a queue that keeps it from waiting for that queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// It runs handlers: a batch may wait for it.
+    /// It runs handlers, or is another thread of the queue: a batch or a shutdown may wait for it.
     Worker,
     /// It holds a view: commits wait for it.
     Reader,
+    /// It is the writer, in foreign code as a waker: every answer waits for it.
+    Writer,
 }
 
 /// While it lives, this thread has a role in the queue.
@@ -557,9 +569,18 @@ impl Drop for Engagement {
 
 /// Whether this thread has the role in the queue.
 pub(crate) fn is_engaged(shared: &Arc<Shared>, role: Role) -> bool {
-    is_engaged_in(Arc::as_ptr(shared), role)
+    let queue = Arc::as_ptr(shared);
+    engagements(|engaged| engaged.contains(&(queue, role)))
 }
 
-pub(crate) fn is_engaged_in(queue: *const Shared, role: Role) -> bool {
-    ENGAGED.with_borrow(|engaged| engaged.contains(&(queue, role)))
+/// Whether this thread has any role in the queue: if it waited for a batch or a shutdown, it might wait for
+/// itself.
+pub(crate) fn would_wait_for_itself(queue: *const Shared) -> bool {
+    engagements(|engaged| engaged.iter().any(|(other, _)| *other == queue))
+}
+
+fn engagements(ask: impl FnOnce(&[(*const Shared, Role)]) -> bool) -> bool {
+    // A thread that ends drops its thread-locals, and a queue may be in one: by then it has no role.
+    let asked = ENGAGED.try_with(|engaged| ask(&engaged.borrow()));
+    asked.unwrap_or(false)
 }

@@ -5,6 +5,7 @@
 //!   looks after it has enlisted.
 //! - No waker is called, cloned or dropped under the lock: it is code of an executor, which may come back.
 
+use super::handler::drop_panic;
 use crate::waiting;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -47,7 +48,9 @@ impl Waiters {
         self.rouse(room);
         for waker in wakers.into_values() {
             // A foreign panic must not end a thread of the queue.
-            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+                drop_panic(panic);
+            }
         }
     }
 

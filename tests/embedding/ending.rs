@@ -6,6 +6,7 @@ use crate::harness::{
 use batchwright::limits::DROP_WAIT;
 use batchwright::testing::ManualClock;
 use batchwright::{BatchError, Builder, OpenError, Queue, ShutdownError, State};
+use std::cell::RefCell;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
@@ -91,6 +92,35 @@ fn a_handler_that_outlives_a_shutdown_keeps_the_directory_until_it_ends() -> Tes
     door.open();
     queue.shutdown(AMPLE)?;
     let queue = queue_in(dir, &clock).open()?;
+    assert_eq!(queue.batch(batch.id())?.status()?.state, State::Completed);
+    bystander.assert_unchanged(&queue);
+    Ok(())
+}
+
+thread_local! {
+    static OF_THIS_THREAD: RefCell<Option<Queue>> = const { RefCell::new(None) };
+}
+
+/// What the thread has kept of its own for the queue may be gone before the queue is.
+#[test]
+fn a_queue_in_a_thread_local_ends_with_its_thread() -> Tested {
+    let (scratch, clock) = (tempfile::tempdir()?, ManualClock::new());
+    let dir = scratch.path().to_owned();
+    let opened = queue_in(&dir, &clock).register(Call::echo()).open()?;
+    let bystander = Bystander::enter(&opened)?;
+    let batch = thread::spawn(move || {
+        OF_THIS_THREAD.set(Some(opened));
+        let submitted = OF_THIS_THREAD.with_borrow(|queue| {
+            let queue = queue.as_ref()?;
+            let batch = queue.submit::<Call>([1]).ok()?;
+            batch.wait().ok().map(|_| batch)
+        });
+        submitted.ok_or("it was not submitted")
+    });
+    let batch = batch.join().map_err(|_| "the thread panicked")??;
+    assert_eq!(batch.status(), Err(BatchError::Closed));
+    // At once: the thread has waited for everything.
+    let queue = queue_in(&dir, &clock).open()?;
     assert_eq!(queue.batch(batch.id())?.status()?.state, State::Completed);
     bystander.assert_unchanged(&queue);
     Ok(())

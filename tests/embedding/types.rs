@@ -2,16 +2,28 @@
 
 use crate::harness::Call;
 use batchwright::{
-    AtLeastOnce, Batch, BatchError, BatchFilter, BatchId, Batches, Builder, Context, Import,
-    ImportError, ItemOutcome, OpenError, Outcomes, Queue, ReadError, Report, ShutdownError, Stats,
-    Status, SubmitError, SubmitOptions, TableError, WaitError,
+    AtLeastOnce, Batch, BatchError, BatchFilter, BatchId, Batches, Builder, Context, Ended, Events,
+    Import, ImportError, ItemOutcome, OpenError, Outcomes, Queue, ReadError, Report, ShutdownError,
+    Stats, Status, SubmitError, SubmitOptions, TableError, WaitError, Watch,
 };
+use std::panic::{RefUnwindSafe, UnwindSafe};
 
 /// None of these is called: that they compile is the test.
 const fn crosses_threads<T: Send + Sync + 'static>() {}
 const fn moves_to_a_thread<T: Send + 'static>() {}
 const fn is_copied<T: Clone>() {}
 const fn is_an_error<T: std::error::Error + Send + Sync + 'static>() {}
+
+const fn survives_a_panic<T: UnwindSafe + RefUnwindSafe>() {}
+
+#[allow(dead_code)]
+const CAUGHT: () = {
+    survives_a_panic::<Queue>();
+    survives_a_panic::<Batch<Call>>();
+    survives_a_panic::<Events>();
+    survives_a_panic::<Watch<Call>>();
+    survives_a_panic::<Ended<Call>>();
+};
 
 #[allow(dead_code)]
 const HANDLES: () = {
@@ -25,6 +37,9 @@ const HANDLES: () = {
     moves_to_a_thread::<Batches>();
     moves_to_a_thread::<Import<Call>>();
     moves_to_a_thread::<Builder>();
+    moves_to_a_thread::<Ended<Call>>();
+    moves_to_a_thread::<Watch<Call>>();
+    moves_to_a_thread::<Events>();
     crosses_threads::<BatchFilter>();
     crosses_threads::<BatchId>();
     crosses_threads::<SubmitOptions>();

@@ -145,7 +145,13 @@ impl Run {
             known.stopped = Stopped::Ended;
         }
         known.freeze(&after, paused);
+        let ended_meanwhile = after.state.has_ended() && !before.state.has_ended();
         known.last = Some(after);
+        if ended_meanwhile {
+            // Its last outcomes may have come after the look at them; what asks whether it has ended
+            // relies on having seen all.
+            return self.check_batch(id);
+        }
         Ok(())
     }
 

@@ -182,6 +182,7 @@ impl Run {
 
     /// What ends while this goes on ends now, and is too young.
     pub(crate) fn prune(&mut self, seconds: u64) -> Held {
+        self.settle()?;
         self.check()?;
         let older_than = Duration::from_secs(seconds.max(1));
         let cutoff = self.now() - older_than;
@@ -200,6 +201,16 @@ impl Run {
             self.forget(id);
         }
         self.check()
+    }
+
+    /// Has the queue answer something that changes nothing. What ended before the clock was moved, and was
+    /// still on its way to the disk, is then shown.
+    fn settle(&mut self) -> Held {
+        if self.paused.contains_key(&Kind::Free) {
+            self.pause(Kind::Free)
+        } else {
+            self.unpause(Kind::Free)
+        }
     }
 
     pub(crate) fn pause(&mut self, kind: Kind) -> Held {

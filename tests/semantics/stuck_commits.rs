@@ -1,6 +1,6 @@
 //! Commits that take too long, and reads that only look like it.
 
-use crate::harness::{AMPLE, Call, Tested, fresh, queue_on};
+use crate::harness::{AMPLE, Bystander, Call, Ends, SOON, Tested, fresh, queue_on};
 use batchwright::limits::Limits;
 use batchwright::{BatchError, Builder, ReadError, ShutdownError, SubmitError, WaitError};
 use std::sync::mpsc;
@@ -13,6 +13,37 @@ fn hasty(builder: Builder) -> Builder {
     let mut limits = Limits::default();
     limits.commit = LIMIT;
     builder.limits(limits)
+}
+
+#[test]
+fn a_clock_is_moved_any_number_of_times_while_a_commit_is_stuck() -> Tested {
+    let (disk, clock) = fresh();
+    let queue = queue_on(&clock)
+        .register(Call::echo())
+        .open_in_memory(&disk)?;
+    let bystander = Bystander::enter(&queue)?;
+    let held = disk.hold_commits();
+    thread::scope(|scope| -> Tested {
+        let submit = scope.spawn(|| queue.submit::<Call>([1]));
+        assert!(held.wait_for_commit());
+        let (sender, is_moved) = mpsc::channel();
+        let clock = &clock;
+        scope.spawn(move || {
+            // More often than the writer's channel has places.
+            (0..2_000).for_each(|_| clock.advance(Duration::from_millis(1)));
+            let _ = sender.send(());
+        });
+        let moved = is_moved.recv_timeout(SOON);
+        drop(held);
+        assert_eq!(moved, Ok(()));
+        submit
+            .join()
+            .map_err(|_| "the submitter panicked")??
+            .ends()?;
+        Ok(())
+    })?;
+    bystander.assert_unchanged(&queue);
+    Ok(())
 }
 
 #[test]
