@@ -4,6 +4,7 @@ use crate::kernel::{BatchId, State};
 use crate::limits;
 use crate::process;
 use crate::runtime::{Buffer, Hub, Shared, would_wait_for_itself};
+use crate::status::Blocked;
 use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -20,17 +21,20 @@ pub enum QueueEvent {
         operation: String,
         /// [`State::Completed`] or [`State::Stopped`].
         state: State,
+        /// Items that succeeded.
+        succeeded: u64,
+        /// Items that failed.
+        failed: u64,
     },
-    /// Nothing more of an operation starts: it was [paused](crate::Queue::pause), or an item of it cannot
-    /// be decoded.
-    OperationPaused {
+    /// Nothing more of an operation starts.
+    OperationBlocked {
         /// The operation's name.
         operation: String,
-        /// What for, as the caller of `pause` said, or which item cannot be decoded and why.
-        reason: String,
+        /// [`Blocked::Paused`] or [`Blocked::Undecodable`].
+        blocked: Blocked,
     },
     /// An operation goes on: neither a pause nor an item that cannot be decoded holds it up any more.
-    OperationUnpaused {
+    OperationUnblocked {
         /// The operation's name.
         operation: String,
     },
@@ -48,11 +52,16 @@ impl fmt::Display for QueueEvent {
                 id,
                 operation,
                 state,
-            } => write!(f, "batch {id} ({operation}) is {state}"),
-            Self::OperationPaused { operation, reason } => {
-                write!(f, "operation {operation:?} is paused: {reason}")
+                succeeded,
+                failed,
+            } => write!(
+                f,
+                "batch {id} ({operation}) is {state}: {succeeded} succeeded, {failed} failed"
+            ),
+            Self::OperationBlocked { operation, blocked } => {
+                write!(f, "operation {operation:?} is {blocked}")
             }
-            Self::OperationUnpaused { operation } => write!(f, "operation {operation:?} goes on"),
+            Self::OperationUnblocked { operation } => write!(f, "operation {operation:?} goes on"),
             Self::QueueFailed { reason } => write!(f, "the queue has failed: {reason}"),
         }
     }

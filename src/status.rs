@@ -77,6 +77,19 @@ pub enum Blocked {
     },
 }
 
+impl fmt::Display for Blocked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unregistered => f.write_str("blocked: its operation is not registered"),
+            Self::Paused { reason } => write!(f, "paused: {reason}"),
+            Self::Undecodable { reason } => write!(
+                f,
+                "blocked: {reason}; deploy what reads it, or call `fail_undecodable` on its batch"
+            ),
+        }
+    }
+}
+
 impl Status {
     pub(crate) fn new(live: &Live, progress: &Progress, blocked: Option<Blocked>) -> Self {
         let time = |at: Option<crate::kernel::Timestamp>| at.map(|at| at.to_system_time());
@@ -153,9 +166,7 @@ impl fmt::Display for Status {
         }
         match &self.blocked {
             None => Ok(()),
-            Some(Blocked::Unregistered) => f.write_str(", blocked: operation not registered"),
-            Some(Blocked::Paused { reason }) => write!(f, ", paused: {reason}"),
-            Some(Blocked::Undecodable { reason }) => write!(f, ", blocked: {reason}"),
+            Some(blocked) => write!(f, ", {blocked}"),
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::kernel::{
 };
 use crate::limits;
 use crate::observe::{self, WriterMeters};
+use crate::status::Blocked;
 use crate::store::journal::Block;
 use crate::store::record::Summary;
 use crate::store::vault::Committer;
@@ -409,9 +410,9 @@ impl Writer {
         self.handle(Input::UnpauseRequested { ticket, operation })
     }
 
-    fn tell_paused(&self, operation: OperationIndex, reason: String) {
+    fn tell_blocked(&self, operation: OperationIndex, blocked: Blocked) {
         let operation = self.shared.operation(operation).name.to_string();
-        let event = QueueEvent::OperationPaused { operation, reason };
+        let event = QueueEvent::OperationBlocked { operation, blocked };
         self.shared.tell(event);
     }
 
@@ -428,7 +429,7 @@ impl Writer {
         if registered.paused.load().is_none() && registered.undecodable.load().is_none() {
             let operation = registered.name.to_string();
             self.shared
-                .tell(QueueEvent::OperationUnpaused { operation });
+                .tell(QueueEvent::OperationUnblocked { operation });
         }
         self.shared.wake_operation(operation);
     }
@@ -456,7 +457,7 @@ impl Writer {
                 let registered = self.shared.operation(operation);
                 let held = Some(Arc::new(reason.clone()));
                 if registered.undecodable.swap(held).is_none() {
-                    self.tell_paused(operation, reason);
+                    self.tell_blocked(operation, Blocked::Undecodable { reason });
                 }
                 self.shared.wake_operation(operation);
             }
@@ -656,7 +657,7 @@ impl Writer {
                 let registered = self.shared.operation(operation);
                 registered.show_paused(reason.clone());
                 observe::paused(&registered.name);
-                self.tell_paused(operation, reason);
+                self.tell_blocked(operation, Blocked::Paused { reason });
                 self.shared.wake_operation(operation);
                 let _ = reply.send(Steered::Done);
             }
@@ -670,12 +671,15 @@ impl Writer {
             let state = progress.state;
             self.meters.ended(state);
             live.publish(progress);
-            live.wake();
+            // First, so that who has waited for the end finds it told.
             self.shared.tell(QueueEvent::BatchEnded {
                 id: batch,
                 operation: live.operation_name.to_string(),
                 state,
+                succeeded: u64::from(view.succeeded),
+                failed: u64::from(view.failed),
             });
+            live.wake();
         }
         self.shared.made_room();
     }

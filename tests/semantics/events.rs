@@ -5,17 +5,39 @@ use crate::harness::{
 };
 use batchwright::testing::CommitFault;
 use batchwright::{
-    AtLeastOnce, Batch, Context, Events, Failure, Operation, Queue, QueueEvent, State, TableError,
+    AtLeastOnce, Batch, BatchError, Blocked, Context, Events, Failure, Operation, Queue,
+    QueueEvent, State, TableError,
 };
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-fn ended<O>(batch: &Batch<O>, operation: &str, state: State) -> QueueEvent {
+/// As [`ended`], of a batch that cannot be asked any more.
+fn succeeded<O>(batch: &Batch<O>, operation: &str, items: u64) -> QueueEvent {
     QueueEvent::BatchEnded {
         id: batch.id(),
         operation: operation.to_owned(),
+        state: State::Completed,
+        succeeded: items,
+        failed: 0,
+    }
+}
+
+fn ended<O>(batch: &Batch<O>, operation: &str, state: State) -> Result<QueueEvent, BatchError> {
+    let status = batch.status()?;
+    Ok(QueueEvent::BatchEnded {
+        id: batch.id(),
+        operation: operation.to_owned(),
         state,
+        succeeded: status.succeeded,
+        failed: status.failed,
+    })
+}
+
+fn paused(operation: &str, reason: String) -> QueueEvent {
+    QueueEvent::OperationBlocked {
+        operation: operation.to_owned(),
+        blocked: Blocked::Paused { reason },
     }
 }
 
@@ -59,8 +81,8 @@ fn the_end_of_a_batch_is_told_when_it_is_durable() -> Tested {
         _ => 0,
     });
     let expected = [
-        ended(&batch, "call", State::Completed),
-        ended(&stopped, "call", State::Completed),
+        ended(&batch, "call", State::Completed)?,
+        ended(&stopped, "call", State::Completed)?,
     ];
     assert_eq!(all, expected);
     assert_eq!(events.try_next(), None);
@@ -69,12 +91,9 @@ fn the_end_of_a_batch_is_told_when_it_is_durable() -> Tested {
     queue.pause("mail", "held")?;
     let mail = queue.submit::<Mail>([1])?;
     mail.stop()?;
-    let paused = QueueEvent::OperationPaused {
-        operation: "mail".to_owned(),
-        reason: "held".to_owned(),
-    };
+    let paused = paused("mail", "held".to_owned());
     assert_eq!(soon(&mut events)?, paused);
-    assert_eq!(soon(&mut events)?, ended(&mail, "mail", State::Stopped));
+    assert_eq!(soon(&mut events)?, ended(&mail, "mail", State::Stopped)?);
     assert_eq!(events.try_next(), None);
     // Everybody who subscribed has been told the same.
     assert_eq!(std::iter::from_fn(|| others.try_next()).count(), 4);
@@ -112,21 +131,22 @@ fn an_operation_that_is_held_up_and_goes_on_is_told() -> Tested {
     let mut events = queue.subscribe();
     let operation = || "call".to_owned();
     queue.unpause("call")?;
-    let unpaused = QueueEvent::OperationUnpaused {
+    let unpaused = QueueEvent::OperationUnblocked {
         operation: operation(),
     };
     assert_eq!(soon(&mut events)?, unpaused);
     let told = soon(&mut events)?;
-    let QueueEvent::OperationPaused { reason, .. } = &told else {
+    let QueueEvent::OperationBlocked {
+        blocked: Blocked::Undecodable { reason },
+        ..
+    } = &told
+    else {
         return Err(format!("{told}").into());
     };
     assert!(reason.contains("item 0"), "{reason}");
     // Paused on top of that: with the pause alone gone it would not go on.
     queue.pause("call", "also")?;
-    let also = QueueEvent::OperationPaused {
-        operation: operation(),
-        reason: "also".to_owned(),
-    };
+    let also = paused(&operation(), "also".to_owned());
     assert_eq!(soon(&mut events)?, also);
     let batch = queue.batch(id)?;
     batch.fail_undecodable()?;
@@ -134,7 +154,7 @@ fn an_operation_that_is_held_up_and_goes_on_is_told() -> Tested {
     queue.unpause("call")?;
     assert_eq!(soon(&mut events)?, unpaused);
     batch.ends()?;
-    assert_eq!(soon(&mut events)?, ended(&batch, "call", State::Completed));
+    assert_eq!(soon(&mut events)?, ended(&batch, "call", State::Completed)?);
     bystander.assert_unchanged(&queue);
     Ok(())
 }
@@ -150,7 +170,7 @@ fn the_failure_of_a_queue_is_its_last_event() -> Tested {
     batch.ends()?;
     disk.fail_next_commit(CommitFault::Done);
     assert!(queue.submit::<Call>([1]).is_err());
-    assert_eq!(soon(&mut events)?, ended(&batch, "call", State::Completed));
+    assert_eq!(soon(&mut events)?, succeeded(&batch, "call", 1));
     let last = soon(&mut events)?;
     assert!(matches!(last, QueueEvent::QueueFailed { .. }), "{last}");
     assert!(events.has_ended());
@@ -182,7 +202,7 @@ fn events_end_after_what_was_told_until_the_queue_was_closed() -> Tested {
     queue.shutdown(AMPLE)?;
     // What ended while the queue was closing is told.
     let told = collecting.join().map_err(|_| "the collector panicked")?;
-    assert_eq!(told, (vec![ended(&batch, "call", State::Completed)], true));
+    assert_eq!(told, (vec![succeeded(&batch, "call", 1)], true));
     assert_eq!(queue.subscribe().next(), None);
 
     // Events keep no queue open.
@@ -202,14 +222,10 @@ fn full_of(queue: &Queue, batches: u64) -> Result<Vec<QueueEvent>, Box<dyn std::
     for n in 0..batches {
         let batch = queue.submit::<Call>([n])?;
         batch.ends()?;
-        told.push(ended(&batch, "call", State::Completed));
+        told.push(ended(&batch, "call", State::Completed)?);
     }
-    // Waiters are woken a moment before subscribers are told.
     queue.pause("mail", "last")?;
-    told.push(QueueEvent::OperationPaused {
-        operation: "mail".to_owned(),
-        reason: "last".to_owned(),
-    });
+    told.push(paused("mail", "last".to_owned()));
     Ok(told)
 }
 
