@@ -544,6 +544,7 @@ fn hostile_items_are_bad_items_and_no_more() -> Tested {
     let json = format!(r#"[{{"to": [], "grams": "{long}"}}]"#);
     let error = queue.submit_json("send", json).err().ok_or("accepted")?;
     assert!(error.to_string().len() < 5_000);
+    assert!(error.to_string().contains("item 0 at line 1, column "));
     // Outside of the items it does not matter.
     let json = format!(r#"{{"deep": {deep}, "body": [], "huge": 1e999}}"#);
     let outside = queue.submit_json("send", json).map(|batch| batch.id());
