@@ -222,12 +222,10 @@ pub enum SubmitError {
     },
     /// What was submitted as JSON is not: it is malformed, or neither an array nor an object with an
     /// array as its one `body`. No item was looked into.
-    #[error("not acceptable as JSON items: {reason}, at line {line}, column {column}")]
+    #[error("not acceptable as JSON items: {reason}, at {position}")]
     InvalidJson {
-        /// The line, from 1.
-        line: usize,
-        /// The byte in the line, from 1.
-        column: usize,
+        /// Where.
+        position: Position,
         /// What is wrong.
         reason: String,
     },

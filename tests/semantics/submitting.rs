@@ -374,13 +374,12 @@ fn what_is_not_json_of_items_is_refused_with_its_place() -> Tested {
         let text = String::from_utf8_lossy(bytes);
         match queue.submit_json("send", bytes).map(|batch| batch.id()) {
             Err(SubmitError::InvalidJson {
-                line: at_line,
-                column: at_column,
+                position: at,
                 reason: found,
             }) => {
                 assert!(found.contains(reason), "{text}: {found}");
                 assert!(!found.contains(" at line "), "{text}: {found}");
-                assert_eq!((at_line, at_column), (line, column), "{text}: {found}");
+                assert_eq!((at.line, at.column), (line, column), "{text}: {found}");
             }
             other => return Err(format!("{text}: {other:?}").into()),
         }
