@@ -3,7 +3,7 @@
 use crate::clock::{Clock, SystemClock};
 use crate::context::Context;
 use crate::error::OpenError;
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 use crate::function::Function;
 use crate::limits::{self, Limits};
 use crate::operation::{Guarantee, Operation};
@@ -239,14 +239,25 @@ impl Builder {
         within("limits.batch_bytes", batch_bytes, 1..=limits::BATCH_BYTES)?;
         let most = limits::UNFINISHED_BATCHES_MAX;
         within("limits.unfinished_batches", unfinished_batches, 1..=most)?;
-        let commit_ms = commit.as_millis();
-        within("limits.commit in milliseconds", commit_ms, 1..=u128::MAX)?;
+        if commit < Duration::from_millis(1) {
+            return Err(OpenError::InvalidConfig {
+                setting: "limits.commit",
+                value: format!("{commit:?}"),
+                allowed: "1ms or more".to_owned(),
+            });
+        }
         let mut taken = BTreeSet::new();
         for operation in &self.operations {
             let names = iter::once(operation.name.as_str());
             for name in names.chain(operation.aliases.iter().copied()) {
-                let setting = "an operation's name in bytes";
-                within(setting, name.len(), 1..=limits::NAME_BYTES)?;
+                let (bytes, most) = (name.len(), limits::NAME_BYTES);
+                if !(1..=most).contains(&bytes) {
+                    return Err(OpenError::InvalidConfig {
+                        setting: "an operation's name",
+                        value: format!("{:?} ({bytes} bytes)", failure::cut(name, most)),
+                        allowed: format!("1 to {most} bytes"),
+                    });
+                }
                 if !taken.insert(name) {
                     let name = name.to_owned();
                     return Err(OpenError::DuplicateOperation { name });

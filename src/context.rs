@@ -18,6 +18,7 @@ use std::time::SystemTime;
 pub(crate) struct Workspace {
     pub(crate) shared: Arc<Shared>,
     pub(crate) batch: BatchId,
+    pub(crate) created_at: Timestamp,
     pub(crate) origin: Option<Arc<Origin>>,
     pub(crate) gate: Arc<Gate>,
     /// There while the worker holds the lease.
@@ -99,14 +100,22 @@ impl Context<AtLeastOnce> {
     /// A key that is the same in every attempt of this item, also when it is
     /// [run again](crate::Batch::retry_failed) in another batch, and in no other item of any store. Hand it
     /// to the outside system so that it can recognise a repetition.
+    ///
+    /// A backup that is restored keeps the keys of the items in it. Items that are submitted to it from then
+    /// on get new ones, although their batches have the numbers of those that were lost.
     pub fn idempotency_key(&self) -> IdempotencyKey {
-        let (batch, index) = match self.workspace.origin.as_deref() {
-            Some(origin) => (origin.root, origin.indexes[self.index()]),
-            None => (self.workspace.batch, self.item.index),
+        let workspace = &self.workspace;
+        let (batch, created_at, index) = match workspace.origin.as_deref() {
+            Some(origin) => {
+                let index = origin.indexes[self.index()];
+                (origin.root, origin.root_created_at, index)
+            }
+            None => (workspace.batch, workspace.created_at, self.item.index),
         };
         IdempotencyKey {
-            store_id: self.workspace.shared.store_id,
+            store_id: workspace.shared.store_id,
             batch,
+            created_at,
             index,
         }
     }
@@ -220,16 +229,25 @@ impl<G: Guarantee> fmt::Debug for Context<G> {
 
 /// A key that stays the same in every attempt of an item: see [`Context::idempotency_key`].
 ///
-/// As text: 32 hexadecimal digits of the store's random id, the batch and the item, joined by `-`.
+/// As text: 32 hexadecimal digits of the store's random id, the batch, the time at which it was accepted in
+/// milliseconds since the Unix epoch, and the item, joined by `-`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct IdempotencyKey {
     store_id: u128,
     batch: BatchId,
+    /// A store that was restored from a backup counts its batches on from there: numbers come twice.
+    created_at: Timestamp,
     index: u16,
 }
 
 impl fmt::Display for IdempotencyKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}-{}-{}", self.store_id, self.batch, self.index)
+        let Self {
+            store_id,
+            batch,
+            created_at: Timestamp(created_ms),
+            index,
+        } = self;
+        write!(f, "{store_id:032x}-{batch}-{created_ms}-{index}")
     }
 }

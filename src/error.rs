@@ -139,8 +139,8 @@ fn holder(pid: Option<u32>) -> String {
 }
 
 /// An item that was refused at submit.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("item {index}: {failure}")]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("item {index}{}: {failure}", place(*position))]
 #[non_exhaustive]
 pub struct InvalidItem {
     /// The item's place in what was submitted, from 0.
@@ -167,23 +167,31 @@ impl InvalidItem {
     pub const PANICKED: &'static str = Failure::PANICKED;
 }
 
+fn place(position: Option<Position>) -> String {
+    position.map_or_else(String::new, |at| format!(" at {at}"))
+}
+
 /// Why a batch was not accepted.
 ///
 /// Except for [`Unknown`](Self::Unknown) nothing is stored.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SubmitError {
     /// There are no items.
     #[error("the batch has no items")]
     Empty,
     /// There are more items than a batch may have.
-    #[error("the batch has more than {limit} items")]
+    #[error(
+        "the batch has more than {limit} items; make several batches of them, as `import` does"
+    )]
     TooManyItems {
         /// The limit.
         limit: usize,
     },
     /// The items together are too large.
-    #[error("the batch has more than {limit} bytes of JSON")]
+    #[error(
+        "the batch has more than {limit} bytes of JSON; make several batches of it, as `import` does"
+    )]
     BatchTooLarge {
         /// The limit in bytes.
         limit: usize,
@@ -214,12 +222,10 @@ pub enum SubmitError {
     },
     /// What was submitted as JSON is not: it is malformed, or neither an array nor an object with an
     /// array as its one `body`. No item was looked into.
-    #[error("not acceptable as JSON items: {reason}, at line {line}, column {column}")]
+    #[error("not acceptable as JSON items: {reason}, at {position}")]
     InvalidJson {
-        /// The line, from 1.
-        line: usize,
-        /// The byte in the line, from 1.
-        column: usize,
+        /// Where.
+        position: Position,
         /// What is wrong.
         reason: String,
     },
@@ -246,7 +252,9 @@ pub enum SubmitError {
         batch: BatchId,
     },
     /// There are as many unfinished batches as the limits allow.
-    #[error("there are {limit} unfinished batches, the most that the limits allow")]
+    #[error(
+        "there are {limit} unfinished batches, the most that the limits allow; try again when some have ended"
+    )]
     Full {
         /// The limit.
         limit: usize,
@@ -291,6 +299,7 @@ impl From<BatchError> for SubmitError {
             BatchError::WouldDeadlock => Self::WouldDeadlock,
             BatchError::Failed { reason } => Self::Failed { reason },
             BatchError::Unknown { reason } => Self::Unknown { reason },
+            BatchError::Full { limit } => Self::Full { limit },
             other => Self::Unknown {
                 reason: other.to_string(),
             },
@@ -303,7 +312,7 @@ fn first(items: &[InvalidItem]) -> String {
 }
 
 /// An import stopped at a chunk that was not accepted. The chunks before it are durable.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the import stopped at item {first_index}, after {accepted} accepted items: {errors}")]
 #[non_exhaustive]
 pub struct ImportError {
@@ -317,7 +326,7 @@ pub struct ImportError {
 }
 
 /// Why something could not be done to a batch, or learnt of it.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BatchError {
     /// There is no such batch.
@@ -397,7 +406,9 @@ pub enum BatchError {
         reason: String,
     },
     /// There are as many unfinished batches as the limits allow.
-    #[error("there are {limit} unfinished batches, the most that the limits allow")]
+    #[error(
+        "there are {limit} unfinished batches, the most that the limits allow; try again when some have ended"
+    )]
     Full {
         /// The limit.
         limit: usize,
@@ -440,7 +451,7 @@ pub enum BatchError {
 }
 
 /// Why an operation could not be paused or unpaused.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PauseError {
     /// There is no such operation: it is not registered, and no unfinished batch names it.
@@ -465,7 +476,7 @@ pub enum PauseError {
 }
 
 /// Why waiting for a batch ended without the batch having ended.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WaitError {
     /// The batch's operation is not registered: it would not end until the application registers it and
@@ -498,7 +509,7 @@ pub enum WaitError {
 }
 
 /// Why a read did not happen.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
     /// A table could not be read.
@@ -554,4 +565,15 @@ pub enum ShutdownError {
     /// would wait for itself. The queue goes on.
     #[error("a handler, a waker or a read cannot shut down its own queue")]
     WouldDeadlock,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_queue_stays_a_full_queue_where_a_batch_error_becomes_a_submit_error() {
+        let full = SubmitError::from(BatchError::Full { limit: 7 });
+        assert_eq!(full, SubmitError::Full { limit: 7 });
+    }
 }

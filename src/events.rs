@@ -77,6 +77,7 @@ impl fmt::Display for QueueEvent {
 /// Where waiting could be waiting for itself, in a handler or a read of the same queue and in tests of a
 /// queue without workers, `next` and [`next_timeout`](Self::next_timeout) answer as
 /// [`try_next`](Self::try_next). In a forked child there are no events.
+#[must_use = "events are kept only for as long as they can be taken"]
 pub struct Events {
     buffer: Arc<Buffer>,
     hub: Arc<Hub>,

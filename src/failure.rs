@@ -14,7 +14,7 @@ use std::fmt;
 /// assert!(!failure.retryable);
 /// assert_eq!(failure.to_string(), "unknown_customer: no customer 42 (customerId)");
 /// ```
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Failure {
     /// What kind of failure it is, for programs. At most [`limits::FAILURE_NAME_BYTES`] are kept.
@@ -24,7 +24,8 @@ pub struct Failure {
     /// The field of the item that was wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
-    /// Anything more, for programs. Dropped when larger than [`limits::FAILURE_DETAILS_BYTES`].
+    /// Anything more, for programs. Dropped, with a note in its place, when larger than
+    /// [`limits::FAILURE_DETAILS_BYTES`] or nested more deeply than can be read back (127 levels).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<serde_json::Value>,
     /// Whether another attempt may succeed; the operation's [`RetryPolicy`](crate::RetryPolicy) says
@@ -42,6 +43,9 @@ impl Failure {
     pub const INVALID_OUTPUT: &'static str = "invalid_output";
     /// The code of a handler that gave up because it was asked to: see [`cancelled`](Self::cancelled).
     pub const CANCELLED: &'static str = "cancelled";
+    /// The code of a [`TableError`](crate::TableError) that a handler returned with `?`; the message is its
+    /// text.
+    pub const TABLE_ERROR: &'static str = "table_error";
     /// Not a failure's code, but where [`Report::failures`](crate::Report::failures) counts the failures of a
     /// batch that has more than [`limits::FAILURE_CODES`] different codes: those whose codes are not
     /// among the alphabetically first.
@@ -119,14 +123,17 @@ pub(crate) fn cut(text: &str, limit: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{}{MARK}", &text[..end]))
 }
 
-/// The details as stored: JSON, or a note in their place when they are too large.
+/// The details as stored: JSON, or a note in their place when they are too large or could not be read back.
 pub(crate) fn stored_details(details: &serde_json::Value) -> String {
     let json = details.to_string();
-    if json.len() <= limits::FAILURE_DETAILS_BYTES {
-        return json;
-    }
     let bytes = json.len();
-    format!(r#"{{"dropped":"the details were {bytes} bytes of JSON"}}"#)
+    if bytes > limits::FAILURE_DETAILS_BYTES {
+        return format!(r#"{{"dropped":"the details were {bytes} bytes of JSON"}}"#);
+    }
+    if serde_json::from_str::<serde_json::Value>(&json).is_err() {
+        return r#"{"dropped":"the details were nested too deeply"}"#.to_owned();
+    }
+    json
 }
 
 #[cfg(test)]
@@ -146,5 +153,16 @@ mod tests {
         let large = serde_json::Value::from("x".repeat(limits::FAILURE_DETAILS_BYTES));
         assert!(stored_details(&large).contains("dropped"));
         assert_eq!(stored_details(&serde_json::json!({"a": 1})), r#"{"a":1}"#);
+    }
+
+    #[test]
+    fn details_too_deep_to_be_read_back_are_dropped_and_said_so() {
+        let nested = |levels| (0..levels).fold(1.into(), |inner, _| serde_json::json!([inner]));
+        let stored = stored_details(&nested(127));
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&stored).ok(),
+            Some(nested(127))
+        );
+        assert!(stored_details(&nested(128)).contains("dropped"));
     }
 }

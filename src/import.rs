@@ -10,6 +10,7 @@ use crate::target::Target;
 use std::fmt;
 
 /// What became of an import.
+#[non_exhaustive]
 pub struct Import<O> {
     /// The batches, in the order of the items. Some may have been there from an earlier import under
     /// the same key.
@@ -47,6 +48,8 @@ pub(crate) fn import<O: Operation>(
         errors,
     };
     let target = target::<O>(queue).map_err(|error| refused(0, error))?;
+    // Before any item is drawn, and also when there is none.
+    options.check().map_err(|error| refused(0, error))?;
     let limits = queue.limits();
     let mut json = Vec::new();
     for (index, item) in (0..).zip(items) {
@@ -128,7 +131,6 @@ impl Chunk {
         }
         let mut options = options.clone();
         options.chunk = Some(number);
-        options.check()?;
         loop {
             let seen = queue.room_seen();
             let target = target::<O>(queue)?;

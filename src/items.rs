@@ -14,6 +14,7 @@ use std::sync::Arc;
 ///
 /// They are read as the iterator goes on, up to 64 KiB at a time. One that is not of the operation's item
 /// type any more is a [`BatchError::UndecodableItem`], and the next one follows.
+#[must_use = "items are read as the iterator goes on"]
 pub struct Items<O> {
     shared: Arc<Shared>,
     live: Arc<Live>,
@@ -64,8 +65,9 @@ impl<O: BatchType> Iterator for Items<O> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let next = self.advance();
-        if next.is_err() && self.read.is_empty() {
-            // Nothing more can be read: who goes on after an error must come to an end.
+        // The next chunk may be read behind an item that is of another type. Any other error would come again:
+        // who goes on after it must come to an end.
+        if !matches!(next, Ok(_) | Err(BatchError::UndecodableItem { .. })) {
             self.next_chunk = usize::MAX;
         }
         next.transpose()

@@ -97,8 +97,7 @@ impl Places<'_> {
 
 fn invalid(at: Position, reason: impl Into<String>) -> SubmitError {
     SubmitError::InvalidJson {
-        line: at.line,
-        column: at.column,
+        position: at,
         reason: reason.into(),
     }
 }

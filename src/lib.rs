@@ -59,10 +59,27 @@
 //! | say what can be done, and what is promised | [`Operation`], [`Guarantee`]: [`ExactlyOnce`] or [`AtLeastOnce`] |
 //! | write a handler | [`Context`], [`Failure`], [`RetryPolicy`], [`Table`] |
 //! | open a queue, submit, read tables, shut down | [`Queue`], [`Builder`], [`SubmitOptions`] |
+//! | submit many, by name, or from JSON | [`Queue::import`], [`Queue::submit_named`], [`Queue::submit_json`] |
 //! | watch and steer a batch | [`Batch`], [`Status`], [`Report`], [`Outcomes`], [`Watch`], [`Events`] |
+//! | pause, prune, list | [`Queue::pause`], [`Queue::prune`], [`Queue::batches`] with a [`BatchFilter`] |
+//! | look from outside | [`Queue::stats`], [`observe`] |
+//! | know what can be refused, and why | [`limits`], [`SubmitError`], [`BatchError`], [`WaitError`], [`OpenError`] |
 //! | test | the module `testing`, with the feature of that name |
 //!
+//! # Features
+//!
+//! None is on by default, and none changes what a queue does.
+//!
+//! | feature | it adds |
+//! |---|---|
+//! | `testing` | queues in memory whose crashes are commands, a manual clock, assertions: for tests alone |
+//! | `tracing` | spans and events, to the program's subscriber: see [`observe`] |
+//! | `metrics` | counters, gauges and histograms, to the program's recorder: see [`observe`] |
+//!
 //! No signal handler, panic hook, global logger, async runtime, network or unsafe code.
+
+// docs.rs marks what a feature adds.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod batch;
 mod builder;

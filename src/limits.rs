@@ -23,7 +23,8 @@ pub const PAYLOAD_BYTES: usize = 60 << 10;
 /// Largest batch, in bytes of JSON over all items. One batch is one atomic write.
 pub const BATCH_BYTES: usize = 16 << 20;
 
-/// Longest failure message kept, in bytes; longer ones are cut and marked.
+/// Longest failure message kept, in bytes; longer ones are cut and marked. Also the longest reason that
+/// [`Queue::pause`](crate::Queue::pause) takes; longer ones are refused.
 pub const FAILURE_MESSAGE_BYTES: usize = 2 << 10;
 
 /// Largest `details` of a failure kept, in bytes of JSON; larger ones are dropped and said so.
@@ -53,7 +54,7 @@ pub const TABLE_KEY_BYTES: usize = 512;
 /// Largest table row, in bytes of JSON. The same reason as [`PAYLOAD_BYTES`].
 pub const TABLE_VALUE_BYTES: usize = 60 << 10;
 
-/// Longest name of an operation or table, and longest owner or idempotency key, in bytes.
+/// Longest name of an operation or table, and longest owner, label or idempotency key, in bytes.
 pub const NAME_BYTES: usize = 255;
 
 /// Queued and running batches that a queue holds at once, unless [`Limits::unfinished_batches`] says

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 /// How an item ended.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome<T> {
     /// The handler returned this output.
@@ -48,7 +48,7 @@ impl<T> Outcome<T> {
 }
 
 /// One item's outcome.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ItemOutcome<T> {
     /// The item's place in its batch, from 0.
@@ -65,6 +65,7 @@ pub struct ItemOutcome<T> {
 ///
 /// Of a batch that runs these are the outcomes that were durable when the iterator was made, and maybe
 /// some that came later; items without one are left out. They are read as the iterator goes on, a part of the journal at a time.
+#[must_use = "outcomes are read as the iterator goes on"]
 pub struct Outcomes<O> {
     reader: JournalReader,
     operation: PhantomData<fn() -> O>,

@@ -90,7 +90,9 @@ impl Queue {
     /// The chunks are submitted under `key` and their number: the same import again, after an error or a
     /// crash, goes on where it stopped and adds nothing twice. Waits while the queue is full, also when it
     /// is full of batches that cannot run; in a handler of this queue a full queue is an error. An
-    /// import is not atomic.
+    /// import is not atomic. Where chunks end depends on the items and on [`Limits`](limits::Limits): with
+    /// another limit of items or bytes in a batch, an earlier import under `key` is a
+    /// [`SubmitError::KeyConflict`].
     ///
     /// # Errors
     /// [`ImportError`] at the first chunk that is not accepted; what was accepted before it is durable.
@@ -388,6 +390,7 @@ impl fmt::Debug for Queue {
 const PAGE: usize = 128;
 
 /// The statuses of batches, newest first: from [`Queue::batches`].
+#[must_use = "batches are read as the iterator goes on"]
 pub struct Batches {
     queue: Queue,
     filter: BatchFilter,

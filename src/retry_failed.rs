@@ -103,6 +103,7 @@ fn origin(live: &Live, indexes: &[u16]) -> Origin {
     Origin {
         parent: live.id,
         root: root.map_or(live.id, |origin| origin.root),
+        root_created_at: root.map_or(live.created_at, |origin| origin.root_created_at),
         indexes: indexes.iter().map(place).collect(),
     }
 }

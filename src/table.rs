@@ -15,6 +15,9 @@ use std::ops::{Bound, Range, RangeFrom, RangeFull, RangeInclusive, RangeTo, Rang
 /// JSON, at most [`TABLE_VALUE_BYTES`](limits::TABLE_VALUE_BYTES), so that a field added later still
 /// reads old rows. A table exists as soon as it has a row.
 ///
+/// What is written is not read back at once: a float that is not a number is `null` in JSON, and a row
+/// with it is [`TableError::Undecodable`] to who reads it, as is one nested more deeply than 127 levels.
+///
 /// ```
 /// use batchwright::Table;
 ///
@@ -265,10 +268,11 @@ impl<K: TableKey + ?Sized, B: Borrow<K>> From<RangeToInclusive<B>> for KeyRange<
 
 /// A table could not be read or written.
 ///
-/// In a handler all but [`Store`](Self::Store) may be returned as the item's failure, with `?`. A store
+/// In a handler all but [`Store`](Self::Store) may be returned as the item's failure, with `?`: a permanent
+/// one with the code [`TABLE_ERROR`](Failure::TABLE_ERROR). A store
 /// that fails is no item's fault: whatever the handler returns, its slice is abandoned and the queue
 /// latches failed.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TableError {
     /// The key is too long.
@@ -339,7 +343,7 @@ pub enum TableError {
 
 impl From<TableError> for Failure {
     fn from(error: TableError) -> Self {
-        Failure::permanent("table_error", error.to_string())
+        Failure::permanent(Failure::TABLE_ERROR, error.to_string())
     }
 }
 

@@ -17,6 +17,7 @@ use std::iter::FusedIterator;
 ///
 /// It does not keep the queue open. A batch that is resumed after it has been seen stopped is to be watched
 /// anew.
+#[must_use = "a watch looks only when it is asked for the next status"]
 pub struct Watch<O> {
     batch: Batch<O>,
     last: Option<Status>,

@@ -11,7 +11,7 @@
 //! | [retries] | When does a failed item run again? |
 //! | [ordering] | What runs before what? |
 //! | [watching] | How do I learn how far a batch is and how it ended? |
-//! | [steering] | How do I stop a batch and let it go on? |
+//! | [steering] | How do I stop, pause, run again and delete? |
 //! | [types over time](types_over_time) | What happens to stored items when my types change? |
 //! | [testing] | How do I test my operations, crashes included? |
 //! | [embedding] | How does it live with async code, signals, several processes? |

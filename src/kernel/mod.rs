@@ -78,6 +78,7 @@ impl fmt::Display for BatchId {
     Eq,
     PartialOrd,
     Ord,
+    Hash,
     serde::Serialize,
     serde::Deserialize,
 )]

@@ -67,6 +67,8 @@ pub(crate) struct Origin {
     pub(crate) parent: BatchId,
     /// The batch in which the items were first submitted.
     pub(crate) root: BatchId,
+    /// When that one was accepted.
+    pub(crate) root_created_at: Timestamp,
     /// The items' places in `root`.
     pub(crate) indexes: Box<[u16]>,
 }

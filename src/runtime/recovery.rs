@@ -240,6 +240,7 @@ fn load_origin(
     Ok(Some(Origin {
         parent: origin.parent,
         root: origin.root,
+        root_created_at: origin.root_created_at,
         indexes: load_parts(source, parts, header)?,
     }))
 }

@@ -170,6 +170,7 @@ impl Writer {
         Ok(Origin {
             parent: retry.parent,
             root: retry.origin.root,
+            root_created_at: retry.origin.root_created_at,
             index_parts,
         })
     }

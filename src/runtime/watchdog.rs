@@ -26,9 +26,8 @@ pub(crate) fn watch(shared: &Arc<Shared>, writer_lives: &Receiver<()>, limit: Du
             observe::slow_commit(looks);
         }
         if looks == LOOKS {
-            let seconds = limit.as_secs();
             return shared.fail(format!(
-                "a commit has not ended for {seconds} s; the storage engine is stuck, only a new process can open the store"
+                "a commit has not ended for {limit:?}; the storage engine is stuck, only a new process can open the store"
             ));
         }
     }

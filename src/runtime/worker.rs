@@ -179,6 +179,7 @@ impl Worker {
         let mut workspace = Box::new(Workspace {
             shared: Arc::clone(&self.shared),
             batch: job.slice.batch,
+            created_at: job.live.created_at,
             origin: job.live.origin.clone(),
             gate: Arc::clone(&job.live.gate),
             tables: self.tables.take(),

@@ -56,6 +56,8 @@ pub(crate) struct Origin {
     pub(crate) parent: BatchId,
     /// The batch in which the items were first submitted, which their idempotency keys name.
     pub(crate) root: BatchId,
+    /// When that one was accepted, which their idempotency keys say, too.
+    pub(crate) root_created_at: Timestamp,
     /// Parts of the list of the items' places in `root`.
     pub(crate) index_parts: u32,
 }

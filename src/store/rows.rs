@@ -56,6 +56,7 @@ pub(crate) fn store_error(StoreError(reason): StoreError) -> TableError {
 
 /// The rows of a table in key order, from [`Context::range`](crate::Context::range) or
 /// [`Reader::range`](crate::Reader::range).
+#[must_use = "rows are read as the iterator goes on"]
 pub struct Rows<'a, K: ?Sized, V> {
     table: Table<K, V>,
     merged: Merged<'a>,

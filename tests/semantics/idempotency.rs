@@ -252,7 +252,14 @@ fn keys_and_owners_out_of_range_are_refused() -> Tested {
         .open_in_memory(&disk)?;
     let long = "k".repeat(NAME_BYTES + 1);
     let new = SubmitOptions::new;
-    for options in [key(""), key(&long), new().owner(""), new().owner(&*long)] {
+    for options in [
+        key(""),
+        key(&long),
+        new().owner(""),
+        new().owner(&*long),
+        new().label(""),
+        new().label(&*long),
+    ] {
         let refused = queue.submit_with::<Call>([1], options);
         assert!(matches!(
             refused,

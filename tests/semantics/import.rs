@@ -1,7 +1,8 @@
 //! Imports: any number of items, as batches under one key.
 
 use crate::harness::{
-    Bystander, Door, Ends, Log, Mail, Post, Tested, add, eventually, fresh, never, queue_on, sum,
+    AMPLE, Bystander, Door, Ends, Log, Mail, Post, Tested, add, eventually, fresh, never, queue_on,
+    sum,
 };
 use batchwright::limits::{ITEMS_PER_BATCH, Limits};
 use batchwright::{
@@ -114,6 +115,47 @@ fn the_same_key_with_other_content_stops_at_the_first_chunk_that_differs() -> Te
     let batch = ids(&first)[1];
     assert_eq!(error.errors, SubmitError::KeyConflict { batch });
     assert_eq!(queue.batches(BatchFilter::all()).count(), 5);
+    bystander.assert_unchanged(&queue);
+    Ok(())
+}
+
+#[test]
+fn under_another_limit_of_items_an_import_is_another_one_and_the_key_is_taken() -> Tested {
+    let (disk, clock) = fresh();
+    let open = |items| {
+        let queue = queue_on(&clock).limits(limits(items, 100));
+        queue.register(Mail::echo()).open_in_memory(&disk)
+    };
+    let queue = open(10)?;
+    let bystander = Bystander::enter(&queue)?;
+    let first = queue.import::<Mail>("file", 0..30)?;
+    queue.shutdown(AMPLE)?;
+    let queue = open(15)?;
+    let error = queue.import::<Mail>("file", 0..30).err();
+    let error = error.ok_or("it was accepted")?;
+    let batch = ids(&first)[0];
+    assert_eq!(error.errors, SubmitError::KeyConflict { batch });
+    assert_eq!((error.accepted, error.first_index), (0, 0));
+    bystander.assert_unchanged(&queue);
+    Ok(())
+}
+
+#[test]
+fn options_out_of_range_are_refused_before_an_item_is_drawn() -> Tested {
+    let (disk, clock) = fresh();
+    let queue = queue_on(&clock)
+        .register(Mail::echo())
+        .open_in_memory(&disk)?;
+    let bystander = Bystander::enter(&queue)?;
+    let refused = |key: &str, items: &mut dyn Iterator<Item = u64>| {
+        let error = queue.import::<Mail>(key, items).err();
+        error.is_some_and(|error| matches!(error.errors, SubmitError::InvalidOption { .. }))
+    };
+    let mut items = 0..5;
+    assert!(refused("", &mut items));
+    assert_eq!(items, 0..5);
+    assert!(refused("", &mut std::iter::empty()));
+    assert!(!refused("file", &mut std::iter::empty()));
     bystander.assert_unchanged(&queue);
     Ok(())
 }

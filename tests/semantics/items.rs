@@ -110,3 +110,41 @@ fn the_items_of_a_batch_that_is_deleted_meanwhile_end_with_an_error() -> Tested 
     assert_eq!(batch.items().map(drop), Err(BatchError::NotFound { id }));
     Ok(())
 }
+
+/// Submits large texts, and reads them as numbers.
+struct LargeNumbers;
+
+impl Operation for LargeNumbers {
+    const NAME: &'static str = "large";
+    type Item = (u64, u64);
+    type Output = ();
+    type Guarantee = AtLeastOnce;
+
+    fn run(&self, _: Self::Item, _: &mut Context<AtLeastOnce>) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+#[test]
+fn items_of_another_type_do_not_hide_those_that_are_stored_apart_from_them() -> Tested {
+    let (disk, clock) = fresh();
+    let queue = queue_on(&clock).register(Large).open_in_memory(&disk)?;
+    let bystander = Bystander::enter(&queue)?;
+    let batch = queue.submit::<Large>(large())?;
+    batch.ends()?;
+    drop(queue);
+    let queue = queue_on(&clock)
+        .register(LargeNumbers)
+        .open_in_memory(&disk)?;
+    let batch = queue.batch(batch.id())?.typed::<LargeNumbers>()?;
+    let told: Vec<_> = batch
+        .items()?
+        .filter_map(|item| match item {
+            Err(BatchError::UndecodableItem { index, .. }) => Some(index),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, (0..40).collect::<Vec<_>>());
+    bystander.assert_unchanged(&queue);
+    Ok(())
+}

@@ -7,6 +7,7 @@
 mod harness;
 
 mod assertions;
+mod backups;
 mod deleting;
 mod draining;
 mod durability;

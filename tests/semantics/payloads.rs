@@ -3,7 +3,8 @@
 use crate::harness::{AMPLE, Bystander, Call, Tested, fresh, outcomes, outputs, queue_on};
 use batchwright::limits::{ITEM_WRITES_BYTES, TABLE_VALUE_BYTES, TABLES};
 use batchwright::{
-    AtLeastOnce, Context, ExactlyOnce, Failure, Operation, State, SubmitError, SubmitOptions, Table,
+    AtLeastOnce, Context, ExactlyOnce, Failure, Operation, ReadError, State, SubmitError,
+    SubmitOptions, Table, TableError,
 };
 use std::collections::HashMap;
 
@@ -149,7 +150,7 @@ fn an_item_that_writes_too_much_fails_and_writes_nothing() -> Tested {
     let queue = queue_on(&clock).register(Hoard).open_in_memory(&disk)?;
     let too_many = (ITEM_WRITES_BYTES / TABLE_VALUE_BYTES) as u64 + 1;
     let report = queue.submit::<Hoard>([too_many])?.wait()?;
-    assert_eq!(report.failures.get("table_error"), Some(&1));
+    assert_eq!(report.failures.get(Failure::TABLE_ERROR), Some(&1));
     assert_eq!(
         queue.read(|tables| Ok(tables.range(&LARGE, ..).count()))?,
         0
@@ -160,6 +161,30 @@ fn an_item_that_writes_too_much_fails_and_writes_nothing() -> Tested {
         queue.read(|tables| Ok(tables.range(&LARGE, ..).count()))?,
         3
     );
+    Ok(())
+}
+
+const RATES: Table<str, f64> = Table::new("rates");
+
+#[test]
+fn a_row_with_a_float_that_is_no_number_cannot_be_read_and_can_be_replaced() -> Tested {
+    let (disk, clock) = fresh();
+    let set = |rate: Option<f64>, cx: &mut Context<ExactlyOnce>| {
+        cx.put(&RATES, "eur", &rate.unwrap_or(f64::NAN))?;
+        Ok(())
+    };
+    let queue = queue_on(&clock)
+        .register_fn("set", set)
+        .open_in_memory(&disk)?;
+    let bystander = Bystander::enter(&queue)?;
+    let report = queue.submit_named("set", [None::<f64>])?.wait()?;
+    assert_eq!(report.status.succeeded, 1);
+    let read = queue.read(|tables| tables.get(&RATES, "eur"));
+    let undecodable = |error| matches!(error, ReadError::Table(TableError::Undecodable { table, .. }) if table == "rates");
+    assert!(read.is_err_and(undecodable));
+    queue.submit_named("set", [Some(1.5)])?.wait()?;
+    assert_eq!(queue.read(|tables| tables.get(&RATES, "eur"))?, Some(1.5));
+    bystander.assert_unchanged(&queue);
     Ok(())
 }
 

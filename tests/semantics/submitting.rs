@@ -374,13 +374,12 @@ fn what_is_not_json_of_items_is_refused_with_its_place() -> Tested {
         let text = String::from_utf8_lossy(bytes);
         match queue.submit_json("send", bytes).map(|batch| batch.id()) {
             Err(SubmitError::InvalidJson {
-                line: at_line,
-                column: at_column,
+                position: at,
                 reason: found,
             }) => {
                 assert!(found.contains(reason), "{text}: {found}");
                 assert!(!found.contains(" at line "), "{text}: {found}");
-                assert_eq!((at_line, at_column), (line, column), "{text}: {found}");
+                assert_eq!((at.line, at.column), (line, column), "{text}: {found}");
             }
             other => return Err(format!("{text}: {other:?}").into()),
         }
@@ -544,6 +543,7 @@ fn hostile_items_are_bad_items_and_no_more() -> Tested {
     let json = format!(r#"[{{"to": [], "grams": "{long}"}}]"#);
     let error = queue.submit_json("send", json).err().ok_or("accepted")?;
     assert!(error.to_string().len() < 5_000);
+    assert!(error.to_string().contains("item 0 at line 1, column "));
     // Outside of the items it does not matter.
     let json = format!(r#"{{"deep": {deep}, "body": [], "huge": 1e999}}"#);
     let outside = queue.submit_json("send", json).map(|batch| batch.id());

@@ -1,11 +1,14 @@
 //! What is refused at submit, and that nothing of it is stored.
 
 use crate::harness::{Bystander, Call, Ends, Tested, fresh, outputs, queue_on};
-use batchwright::limits::{ITEMS_PER_BATCH, ITEMS_PER_BATCH_MAX, Limits, PAYLOAD_BYTES};
+use batchwright::limits::{
+    ITEMS_PER_BATCH, ITEMS_PER_BATCH_MAX, Limits, NAME_BYTES, PAYLOAD_BYTES,
+};
 use batchwright::{
     AtLeastOnce, BatchFilter, Context, Failure, InvalidItem, OpenError, Operation, Queue,
     SubmitError,
 };
+use std::time::Duration;
 
 /// Texts, some of which are refused in one way or another.
 struct Text;
@@ -195,6 +198,18 @@ fn settings_out_of_range_are_refused_at_open() {
     )));
     assert!(refused(with(|l| l.batch_bytes = 0)));
     assert!(refused(with(|l| l.unfinished_batches = 0)));
+    let brief = with(|l| l.commit = Duration::from_micros(999));
+    let opened = queue_on(&clock).limits(brief).open_in_memory(&disk);
+    let error = opened.err().map(|error| error.to_string());
+    let said = "invalid configuration: limits.commit is 999µs, allowed is 1ms or more";
+    assert_eq!(error.as_deref(), Some(said));
+    let name = "n".repeat(NAME_BYTES) + "!";
+    let opened = queue_on(&clock)
+        .register_as(name, Call::echo())
+        .open_in_memory(&disk);
+    let error = opened.err().map(|error| error.to_string());
+    // Which of many names it is.
+    assert!(error.is_some_and(|said| said.contains("nnn") && said.contains("256 bytes")));
     for workers in [0, 1_025] {
         let opened = queue_on(&clock).workers(workers).open_in_memory(&disk);
         assert!(
