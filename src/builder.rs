@@ -87,7 +87,7 @@ impl Builder {
     /// let batch = queue.submit_as::<Notify>("notify-guests", ["breakfast".to_owned()])?;
     /// batch.wait()?;
     /// for outcome in batch.outcomes()? {
-    ///     assert_eq!(outcome?.outcome.output().as_deref(), Some("hotel: breakfast"));
+    ///     assert_eq!(outcome?.outcome.into_output().as_deref(), Some("hotel: breakfast"));
     /// }
     /// # Ok(())
     /// # }

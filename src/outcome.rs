@@ -31,7 +31,15 @@ impl<T> Outcome<T> {
     }
 
     /// The output, if the item succeeded.
-    pub fn output(self) -> Option<T> {
+    pub fn output(&self) -> Option<&T> {
+        match self {
+            Self::Succeeded(output) => Some(output),
+            Self::Failed(_) => None,
+        }
+    }
+
+    /// The output itself, if the item succeeded.
+    pub fn into_output(self) -> Option<T> {
         match self {
             Self::Succeeded(output) => Some(output),
             Self::Failed(_) => None,

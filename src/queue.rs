@@ -201,8 +201,8 @@ impl Queue {
         }
         Batches {
             queue: self.clone(),
+            below: filter.below.map_or(u64::MAX, u64::from),
             filter,
-            below: u64::MAX,
             page: Vec::new().into_iter(),
         }
     }

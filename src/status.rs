@@ -224,13 +224,15 @@ impl fmt::Display for Report {
     }
 }
 
-/// Which batches to list: see [`Queue::batches`](crate::Queue::batches).
+/// Which batches to list: see [`Queue::batches`](crate::Queue::batches). There is no index but the number: the
+/// others cost a look at every batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BatchFilter {
     pub(crate) state: Option<State>,
     pub(crate) operation: Option<String>,
     pub(crate) owner: Option<String>,
     pub(crate) label: Option<String>,
+    pub(crate) below: Option<BatchId>,
 }
 
 impl BatchFilter {
@@ -264,6 +266,13 @@ impl BatchFilter {
     #[must_use]
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = Some(label.into());
+        self
+    }
+
+    /// Only batches with a lower number: those before the last one of a page, for the next page.
+    #[must_use]
+    pub fn below(mut self, id: impl Into<BatchId>) -> Self {
+        self.below = Some(id.into());
         self
     }
 

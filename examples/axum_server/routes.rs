@@ -118,7 +118,7 @@ impl From<ItemOutcome<usize>> for ShownItem {
         let failure = item.outcome.failure().cloned();
         Self {
             index: item.index,
-            output: item.outcome.output(),
+            output: item.outcome.into_output(),
             failure,
         }
     }

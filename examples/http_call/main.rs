@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for item in batch.outcomes()? {
         let item = item?;
         attempts += item.attempts;
-        numbers.extend(item.outcome.output());
+        numbers.extend(item.outcome.into_output());
     }
     queue.shutdown(Duration::from_secs(5))?;
 

@@ -50,6 +50,14 @@ use std::time::Duration;
 #[serde(transparent)]
 pub struct BatchId(pub(crate) u64);
 
+impl std::str::FromStr for BatchId {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
 impl From<u64> for BatchId {
     fn from(id: u64) -> Self {
         Self(id)

@@ -60,6 +60,8 @@ pub(crate) fn store_error(StoreError(reason): StoreError) -> TableError {
 pub struct Rows<'a, K: ?Sized, V> {
     table: Table<K, V>,
     merged: Merged<'a>,
+    /// The process turned out to be a forked child.
+    over: bool,
     /// Where a failure of the store is remembered, whatever the caller makes of it.
     noted: Option<&'a mut Option<StoreError>>,
 }
@@ -83,6 +85,7 @@ impl<'a, K: TableKey + ?Sized, V> Rows<'a, K, V> {
                 stored: stored.peekable(),
                 pending: pending.into_iter().peekable(),
             },
+            over: false,
             noted: None,
         }
     }
@@ -98,7 +101,9 @@ impl<K: TableKey + ?Sized, V: DeserializeOwned> Iterator for Rows<'_, K, V> {
 
     fn next(&mut self) -> Option<Self::Item> {
         if let Err(forked) = process::check() {
-            return Some(Err(forked.into()));
+            // Who goes on after the error must come to an end.
+            let first = !std::mem::replace(&mut self.over, true);
+            return first.then(|| Err(forked.into()));
         }
         let row = self.merged.next()?;
         let row = row.map_err(store_error).and_then(|(key, value)| {

@@ -66,7 +66,7 @@ impl<O: BatchType> Assertions for Batch<O> {
         if failed.is_empty() && unfinished == 0 {
             return all(self)
                 .into_iter()
-                .filter_map(|item| item.outcome.output())
+                .filter_map(|item| item.outcome.into_output())
                 .collect();
         }
         let mut found: Vec<String> = failed

@@ -64,7 +64,7 @@ impl Run {
             .flat_map(|known| {
                 let at_place = |index: &&usize| known.content.items[**index].place == place;
                 let indexes = known.outcomes.keys().filter(at_place);
-                indexes.filter_map(|index| known.outcomes[index].outcome.clone().output())
+                indexes.filter_map(|index| known.outcomes[index].outcome.clone().into_output())
             })
             .sum();
         shown + deleted

@@ -436,7 +436,7 @@ impl Run {
         if known.content.kind == Kind::Adding {
             for (index, outcome) in &known.outcomes {
                 let place = known.content.items[*index].place;
-                let added = outcome.outcome.clone().output().unwrap_or(0);
+                let added = outcome.outcome.clone().into_output().unwrap_or(0);
                 *self.deleted_sums.entry(place).or_default() += added;
             }
         }

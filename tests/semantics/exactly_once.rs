@@ -71,7 +71,7 @@ fn an_item_that_fails_or_panics_leaves_no_write_and_its_neighbours_do() -> Teste
     assert_eq!((status.succeeded, status.failed), (3, 2));
     let sums: Vec<_> = outcomes(&batch)?
         .into_iter()
-        .filter_map(|o| o.outcome.output())
+        .filter_map(|o| o.outcome.into_output())
         .collect();
     assert_eq!(sums, [1, 3, 7]);
     assert_eq!(sum(&queue, "all")?, 7);
@@ -303,7 +303,7 @@ fn an_output_over_the_limit_fails_its_item_and_undoes_its_writes() -> Tested {
         outcomes[0]
             .outcome
             .clone()
-            .output()
+            .into_output()
             .map(|text| text.len() + 2),
         Some(PAYLOAD_BYTES)
     );

@@ -182,7 +182,7 @@ fn what_would_wait_for_itself_is_refused_in_a_handler_and_the_rest_works() -> Te
     let mail = outcomes(&batch)?[0]
         .outcome
         .clone()
-        .output()
+        .into_output()
         .ok_or("no output")?;
     assert_eq!(queue.batch(mail)?.ends()?.status.succeeded, 1);
     bystander.assert_unchanged(&queue);

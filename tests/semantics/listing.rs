@@ -204,7 +204,7 @@ fn outcomes_read_while_a_batch_runs_and_ends_are_in_order_and_never_change() -> 
         seen = now.len();
         for (n, outcome) in now.into_iter().enumerate() {
             assert_eq!(
-                (outcome.index, outcome.outcome.output()),
+                (outcome.index, outcome.outcome.into_output()),
                 (n, Some(n as u64 * 2))
             );
         }
@@ -215,5 +215,36 @@ fn outcomes_read_while_a_batch_runs_and_ends_are_in_order_and_never_change() -> 
     }
     assert_eq!(outcomes(&batch)?.len(), 400);
     bystander.assert_unchanged(&queue);
+    Ok(())
+}
+
+#[test]
+fn a_listing_goes_on_below_the_last_batch_of_a_page() -> Tested {
+    let (disk, clock) = fresh();
+    let queue = queue_on(&clock)
+        .register(Call::echo())
+        .open_in_memory(&disk)?;
+    let mut all = Vec::new();
+    for n in 0..9 {
+        let batch = queue.submit::<Call>([n])?;
+        batch.ends()?;
+        all.insert(0, batch.id());
+    }
+    let mut listed: Vec<BatchId> = Vec::new();
+    loop {
+        let filter = match listed.last() {
+            Some(last) => BatchFilter::all().below(*last),
+            None => BatchFilter::all(),
+        };
+        let page: Vec<_> = queue.batches(filter).take(4).collect::<Result<_, _>>()?;
+        if page.is_empty() {
+            break;
+        }
+        listed.extend(page.iter().map(|status| status.id));
+    }
+    assert_eq!(listed, all);
+    assert_eq!(queue.batches(BatchFilter::all().below(1)).count(), 0);
+    let parsed: BatchId = all[0].to_string().parse()?;
+    assert_eq!(parsed, all[0]);
     Ok(())
 }

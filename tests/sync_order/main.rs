@@ -127,7 +127,7 @@ fn submit_and_wait(queue: &Queue, thread: usize) -> Tested {
             say(&item)?;
             batch.wait()?;
             for outcome in batch.outcomes()? {
-                say(&outcome?.outcome.output().unwrap_or_default())?;
+                say(&outcome?.outcome.into_output().unwrap_or_default())?;
             }
         } else {
             let batch = queue.submit::<Store>([item.clone()])?;
