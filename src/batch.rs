@@ -156,7 +156,8 @@ impl<O> Batch<O> {
     ///
     /// # Errors
     /// [`BatchError::NotEnded`], [`BatchError::NotFound`] when it was deleted before,
-    /// [`BatchError::Unknown`] when the queue failed on the way.
+    /// [`BatchError::Unreadable`] when the store cannot read it, [`BatchError::Unknown`] when the queue failed
+    /// on the way.
     pub fn delete(&self) -> Result<(), BatchError> {
         self.steer(|reply| Command::Delete(Deletion::One(self.live.id), reply))
     }

@@ -205,7 +205,7 @@ impl JournalReader {
         let Some(mut place) = self.places.next() else {
             return Ok(None);
         };
-        if !self.hold(place.segment)? {
+        while !self.hold(place.segment)? {
             // The batch ended meanwhile and its journal was rewritten; outcomes stay what they are.
             let batch = self.live.id;
             let index = place.index;
@@ -220,7 +220,6 @@ impl JournalReader {
                 return Ok(None);
             };
             place = again;
-            self.hold(place.segment)?;
         }
         let missing = || {
             if self.live.is_deleted() {

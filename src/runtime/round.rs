@@ -193,14 +193,20 @@ impl Writer {
         }
     }
 
-    /// Removes everything that is stored of an ended batch.
+    /// Removes everything that is stored of an ended batch; nothing, when some of it cannot be read.
     pub(super) fn remove_batch(&mut self, batch: BatchId) -> Result<(), StoreError> {
+        let mut found = Vec::new();
+        let mut bytes = 0;
         for range in keys::of_batch(batch) {
             for row in self.committer.scan(&range) {
                 let (key, value) = row?;
-                self.round.bytes += value.len();
-                self.round.rows.remove(key.to_vec());
+                bytes += value.len();
+                found.push(key.to_vec());
             }
+        }
+        self.round.bytes += bytes;
+        for key in found {
+            self.round.rows.remove(key);
         }
         self.round.deleted.insert(batch);
         Ok(())

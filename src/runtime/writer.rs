@@ -54,7 +54,7 @@ pub(crate) struct Writer {
     callers: BTreeMap<Ticket, Caller>,
     next_ticket: u64,
     pub(super) round: Round,
-    /// Submitters whose key cannot be read, to be told with the failure of the queue.
+    /// Submitters for whom the store cannot be read, to be told with the failure of the queue.
     unbegun: Vec<Sender<Submitted>>,
     /// Commands that waited for a commit.
     deferred: VecDeque<Command>,
@@ -259,11 +259,19 @@ impl Writer {
             self.round.joiners.push((reply, answer));
             return Ok(());
         }
-        if let Some(retry) = &submission.origin
-            && let Some(answer) = self.obstacle(retry)?
-        {
-            let _ = reply.send(answer);
-            return Ok(());
+        if let Some(retry) = &submission.origin {
+            match self.obstacle(retry) {
+                Ok(None) => {}
+                Ok(Some(answer)) => {
+                    // That the other batch is deleted is not durable yet.
+                    self.round.joiners.push((reply, answer));
+                    return Ok(());
+                }
+                Err(error) => {
+                    self.unbegun.push(reply);
+                    return Err(error);
+                }
+            }
         }
         let operation = submission.operation;
         let total = submission.total;
@@ -291,8 +299,13 @@ impl Writer {
 
     fn resume(&mut self, live: Arc<Live>, reply: Sender<Steered>) -> Result<(), StoreError> {
         let batch = live.id;
-        if live.is_deleted() || self.round.deleted.contains(&batch) {
+        if live.is_deleted() {
             let _ = reply.send(Steered::NotFound);
+            return Ok(());
+        }
+        if self.round.deleted.contains(&batch) {
+            // Once that is durable it can be spoken of.
+            self.round.deferred.push(Command::Resume(live, reply));
             return Ok(());
         }
         if let Some(view) = self.kernel.view(batch) {
@@ -340,11 +353,15 @@ impl Writer {
             return Ok(());
         }
         let answer = match deletion {
-            Deletion::One(batch) => self.delete_one(batch, None)?,
+            Deletion::One(batch) => {
+                let deleted = self.delete_one(batch, None);
+                deleted.unwrap_or_else(|StoreError(reason)| Steered::Unreadable { reason })
+            }
             Deletion::Ended(batches, by) => {
                 let before = self.round.deleted.len();
                 for batch in batches {
-                    self.delete_one(batch, Some(by))?;
+                    // What cannot be read is kept: nobody asked for this one.
+                    let _ = self.delete_one(batch, Some(by));
                 }
                 let batches = (self.round.deleted.len() - before) as u64;
                 Steered::Deleted { batches }
@@ -377,7 +394,6 @@ impl Writer {
             return Ok(Steered::NotFound);
         };
         if let Some(by) = ended_by {
-            // What cannot be read is kept: nobody asked for this one.
             let summary = codec::decode::<Summary>(&key, &value);
             let due = |summary: &Summary| summary.ended_at.is_some_and(|at| at <= by);
             if !summary.as_ref().is_ok_and(due) {

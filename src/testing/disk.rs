@@ -76,7 +76,8 @@ impl HeldCommits {
 }
 
 impl Builder {
-    /// Opens the queue on a disk in memory, for tests; the directory is not used. Feature `testing`.
+    /// Opens the queue on a disk in memory, for tests; the directory is not used. All rows are counted first,
+    /// and compared with the store's books. Feature `testing`.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -84,6 +85,6 @@ impl Builder {
         self.check()?;
         let store = disk.open()?;
         let sealed_sequence = store.sealed_sequence();
-        self.start(Arc::new(store), sealed_sequence, false)
+        self.start(Arc::new(store), sealed_sequence, true)
     }
 }

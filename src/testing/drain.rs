@@ -40,7 +40,7 @@ impl Builder {
         self.check()?;
         let store = disk.open()?;
         let sealed_sequence = store.sealed_sequence();
-        let setup = self.setup(Arc::new(store), sealed_sequence, false);
+        let setup = self.setup(Arc::new(store), sealed_sequence, true);
         let (engine, drainer) = Drainer::start(setup)?;
         Ok(DrainedQueue {
             queue: Queue::new(engine),

@@ -19,6 +19,7 @@ mod idempotency;
 mod import;
 mod items;
 mod listing;
+mod meetings;
 mod ordering_keys;
 mod payloads;
 mod registration;
