@@ -286,14 +286,20 @@ fn ended_batches_are_kept_as_long_as_the_queue_was_told_and_not_much_longer() ->
     clock.advance(keep / 2 - Duration::from_millis(1));
     never(|| first.status().is_err());
     let unfinished = queue.submit_with::<Call>([3], much_later())?;
+    let third = queue.submit::<Call>([3])?;
+    third.ends()?;
     clock.advance(keep / 16 + Duration::from_millis(1));
     eventually(|| matches!(first.status(), Err(BatchError::NotFound { .. })));
     assert_eq!(outputs(&second)?, [2]);
+    // The next look is when the older of the two is due.
+    clock.advance(keep / 2 - keep / 16);
+    eventually(|| matches!(second.status(), Err(BatchError::NotFound { .. })));
+    assert_eq!(outputs(&third)?, [3]);
     queue.shutdown(AMPLE)?;
 
     clock.advance(keep);
     let queue = open()?;
-    let id = second.id();
+    let id = third.id();
     eventually(|| queue.batch(id).is_err());
     assert_eq!(queue.batch(unfinished.id())?.status()?.state, State::Queued);
     queue.shutdown(AMPLE)?;

@@ -8,11 +8,12 @@ use batchwright::testing::CommitFault;
 use batchwright::{
     Batch, BatchError, BatchFilter, BatchId, Failure, PauseError, Queue, State, SubmitOptions,
 };
+use std::error::Error;
 use std::future::{Future, IntoFuture};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Wake, Waker};
-use std::thread;
+use std::thread::{self, Scope};
 use std::time::{Duration, UNIX_EPOCH};
 
 /// A waker that keeps the writer from its next commit until a door is opened.
@@ -30,9 +31,7 @@ fn much_later() -> SubmitOptions {
 }
 
 /// A failed batch, and one that was stopped before it began.
-fn failed_and_stopped(
-    queue: &Queue,
-) -> Result<(Batch<Call>, Batch<Call>), Box<dyn std::error::Error>> {
+fn failed_and_stopped(queue: &Queue) -> Result<(Batch<Call>, Batch<Call>), Box<dyn Error>> {
     let failed = queue.submit::<Call>([0, 1])?;
     failed.ends()?;
     let stopped = queue.submit_with::<Call>([0], much_later())?;
@@ -40,61 +39,207 @@ fn failed_and_stopped(
     Ok((failed, stopped))
 }
 
+/// Keeps the writer between two commits while `before` runs: what is asked for meanwhile meets in the next.
+fn meet<T>(queue: &Queue, before: impl FnOnce() -> T) -> Result<T, Box<dyn Error>> {
+    let door = Door::new();
+    let waker = Waker::from(Arc::new(AtDoor(door.clone())));
+    let watched = queue.submit_with::<Call>([9], much_later())?;
+    let mut end = Box::pin((&watched).into_future());
+    let polled = end.as_mut().poll(&mut Context::from_waker(&waker));
+    assert!(polled.is_pending());
+    let met = thread::scope(|scope| {
+        scope.spawn(|| watched.stop());
+        door.wait_for(1);
+        let met = before();
+        door.open();
+        met
+    });
+    Ok(met)
+}
+
+/// Time for what was asked for to reach the writer, or not.
+fn yield_times(times: u32) {
+    for _ in 0..times {
+        thread::yield_now();
+    }
+}
+
+/// Asks from a thread of its own, which the scope waits for.
+fn spawn<'s, 'e, T: Send + 'e>(
+    scope: &'s Scope<'s, 'e>,
+    answers: &'e Mutex<Vec<T>>,
+    ask: impl FnOnce() -> T + Send + 'e,
+) {
+    scope.spawn(move || {
+        let answer = ask();
+        answers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(answer);
+    });
+}
+
+fn failing() -> Call {
+    Call::new(|_, _| Err(Failure::permanent("bad", "bad")))
+}
+
 #[test]
 fn nobody_is_told_of_a_deletion_that_is_not_durable() -> Tested {
     for round in 0..20 {
         let (disk, clock) = fresh();
-        let open = || {
-            queue_on(&clock)
-                .register(Call::new(|_, _| Err(Failure::permanent("bad", "bad"))))
-                .open_in_memory(&disk)
-        };
+        let open = || queue_on(&clock).register(failing()).open_in_memory(&disk);
         let queue = open()?;
         let (failed, stopped) = failed_and_stopped(&queue)?;
-        let door = Door::new();
-        let waker = Waker::from(Arc::new(AtDoor(door.clone())));
-        let watched = queue.submit_with::<Call>([9], much_later())?;
-        let mut end = Box::pin((&watched).into_future());
-        assert!(
-            end.as_mut()
-                .poll(&mut Context::from_waker(&waker))
-                .is_pending()
-        );
-        let (resumed, retried) = thread::scope(|scope| {
-            scope.spawn(|| watched.stop());
-            door.wait_for(1);
-            scope.spawn(|| failed.delete());
-            scope.spawn(|| stopped.delete());
-            for _ in 0..round * 20 {
-                thread::yield_now();
-            }
-            let resumed = scope.spawn(|| stopped.resume().map(drop));
-            let retried = scope.spawn(|| failed.retry_failed().map(drop));
-            for _ in 0..200 {
-                thread::yield_now();
-            }
-            disk.fail_next_commit(CommitFault::NotDone);
-            door.open();
-            (resumed.join(), retried.join())
-        });
-        drop((end, queue));
+        let answers = Mutex::new(Vec::new());
+        thread::scope(|scope| {
+            meet(&queue, || {
+                scope.spawn(|| failed.delete());
+                scope.spawn(|| stopped.delete());
+                yield_times(round * 20);
+                spawn(scope, &answers, || stopped.resume().map(drop));
+                spawn(scope, &answers, || failed.retry_failed().map(drop));
+                yield_times(200);
+                disk.fail_next_commit(CommitFault::NotDone);
+            })
+        })?;
+        drop(queue);
         let queue = open()?;
-        for (batch, told) in [(&stopped, resumed), (&failed, retried)] {
-            let told = told.map_err(|_| "a caller panicked")?;
-            let not_there = matches!(told, Err(BatchError::NotFound { .. }));
+        for batch in [&stopped, &failed] {
             assert!(queue.batch(batch.id()).is_ok(), "nothing was durable");
-            assert!(!not_there, "told that batch {} is not there", batch.id());
+        }
+        for told in answers.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            let not_there = matches!(told, Err(BatchError::NotFound { .. }));
+            assert!(!not_there, "told of what is not durable: {told:?}");
         }
     }
     Ok(())
 }
 
 #[test]
+fn whichever_of_a_deletion_and_a_retry_comes_first_nothing_is_left_behind() -> Tested {
+    let (disk, clock) = fresh();
+    let queue = queue_on(&clock).register(failing()).open_in_memory(&disk)?;
+    let bystander = Bystander::enter(&queue)?;
+    let rows = disk.rows();
+    let mut found = [0, 0];
+    for round in 0..40 {
+        let batch = queue.submit::<Call>([0, 1])?;
+        batch.ends()?;
+        let (deleted, retried) = (Mutex::default(), Mutex::default());
+        thread::scope(|scope| {
+            meet(&queue, || {
+                let delete = || spawn(scope, &deleted, || batch.delete());
+                let retry = || spawn(scope, &retried, || batch.retry_failed());
+                if round % 2 == 0 {
+                    delete();
+                    yield_times(100);
+                    retry();
+                } else {
+                    retry();
+                    yield_times(2_000);
+                    delete();
+                }
+                yield_times(100);
+            })
+        })?;
+        let answer = |answers: Mutex<Vec<_>>| answers.into_inner().ok()?.pop();
+        assert_eq!(deleted.into_inner().ok(), Some(vec![Ok(())]));
+        let id = batch.id();
+        match answer(retried) {
+            Some(Ok(retry)) => {
+                found[0] += 1;
+                retry.ends()?;
+                retry.delete()?;
+            }
+            Some(Err(BatchError::NotFound { id: gone })) if gone == id => found[1] += 1,
+            other => return Err(format!("{other:?}").into()),
+        }
+        let all = queue.batches(BatchFilter::all().operation("call"));
+        for status in all {
+            queue.batch(status?.id)?.delete()?;
+        }
+        assert_eq!(disk.rows(), rows, "rows are left");
+    }
+    assert!(found.iter().all(|times| *times > 0), "{found:?}");
+    bystander.assert_unchanged(&queue);
+    drop(queue);
+    // Counts all rows.
+    queue_on(&clock)
+        .register(failing())
+        .open_in_memory(&disk)?
+        .shutdown(AMPLE)?;
+    Ok(())
+}
+
+#[test]
+fn a_stop_and_deletions_that_meet_are_told_what_they_did() -> Tested {
+    let (disk, clock) = fresh();
+    let queue = queue_on(&clock).register(failing()).open_in_memory(&disk)?;
+    let bystander = Bystander::enter(&queue)?;
+    for round in 0..30 {
+        let batch = queue.submit_with::<Call>([0], much_later())?;
+        let (stopped, deleted) = (Mutex::default(), Mutex::default());
+        thread::scope(|scope| {
+            meet(&queue, || {
+                spawn(scope, &stopped, || batch.stop().map(drop));
+                yield_times(round * 10);
+                for _ in 0..3 {
+                    spawn(scope, &deleted, || batch.delete());
+                }
+                yield_times(200);
+            })
+        })?;
+        assert_eq!(stopped.into_inner().ok(), Some(vec![Ok(())]));
+        let deleted = deleted.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let done = deleted.iter().filter(|answer| answer.is_ok()).count();
+        for answer in &deleted {
+            let fits = match answer {
+                Ok(()) => true,
+                // Before the stop.
+                Err(BatchError::NotEnded { state, .. }) => !state.has_ended(),
+                Err(error) => *error == BatchError::NotFound { id: batch.id() },
+            };
+            assert!(fits, "{deleted:?}");
+        }
+        assert!(done <= 1, "deleted more than once: {deleted:?}");
+        assert_eq!(queue.batch(batch.id()).is_err(), done == 1);
+    }
+    bystander.assert_unchanged(&queue);
+    Ok(())
+}
+
+#[test]
+fn of_prunings_that_meet_each_counts_what_it_deleted() -> Tested {
+    let (disk, clock) = fresh();
+    let queue = queue_on(&clock).register(failing()).open_in_memory(&disk)?;
+    let mut ended = Vec::new();
+    for _ in 0..3 {
+        let batch = queue.submit::<Call>([0])?;
+        batch.ends()?;
+        ended.push(batch);
+    }
+    clock.advance(Duration::from_secs(60));
+    let counts = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        meet(&queue, || {
+            for _ in 0..3 {
+                // Just the age of those three.
+                spawn(scope, &counts, || queue.prune(Duration::from_secs(60)));
+            }
+            yield_times(500);
+        })
+    })?;
+    let counts = counts.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let counts = counts.into_iter().collect::<Result<Vec<_>, _>>()?;
+    assert_eq!(counts.iter().sum::<u64>(), 3, "{counts:?}");
+    assert!(ended.iter().all(|batch| queue.batch(batch.id()).is_err()));
+    Ok(())
+}
+
+#[test]
 fn a_batch_that_cannot_be_read_is_kept_and_the_caller_told_so() -> Tested {
     let (disk, clock) = fresh();
-    let queue = queue_on(&clock)
-        .register(Call::new(|_, _| Err(Failure::permanent("bad", "bad"))))
-        .open_in_memory(&disk)?;
+    let queue = queue_on(&clock).register(failing()).open_in_memory(&disk)?;
     let (failed, stopped) = failed_and_stopped(&queue)?;
     // Nothing can be read any more; nobody has tried to write.
     disk.cut_power();

@@ -306,6 +306,48 @@ fn items_out_of_many_chunks_are_copied_as_they_were() -> Tested {
 }
 
 #[test]
+fn items_keep_their_keys_over_generations_that_run_in_later_openings() -> Tested {
+    let (disk, clock) = fresh();
+    let log: Log<(u64, String)> = Log::new();
+    let open = || {
+        let log = log.clone();
+        let call = Call::new(move |n, cx| {
+            log.push((n, cx.idempotency_key().to_string()));
+            // Of three generations: all but 0, all but 1, all but 2.
+            let generation = log.entries().iter().filter(|(m, _)| *m == n).count() as u64;
+            if n + 1 == generation {
+                return Ok(n);
+            }
+            Err(Failure::permanent("bad", "bad"))
+        });
+        queue_on(&clock).register(call).open_in_memory(&disk)
+    };
+    let queue = open()?;
+    let bystander = Bystander::enter(&queue)?;
+    let mut last = queue.submit::<Call>(0..5)?.id();
+    queue.batch(last)?.ends()?;
+    drop(queue);
+    for left in (2..5).rev() {
+        let queue = open()?;
+        queue.pause("call", "runs in the next opening")?;
+        let retry = queue.batch(last)?.retry_failed()?;
+        last = retry.id();
+        drop(queue);
+        let queue = open()?;
+        queue.unpause("call")?;
+        let retry = queue.batch(last)?;
+        assert_eq!(retry.ends()?.status.total, left);
+        bystander.assert_unchanged(&queue);
+    }
+    let mut keys = log.entries();
+    assert_eq!(keys.len(), 5 + 4 + 3 + 2);
+    keys.sort_unstable();
+    keys.dedup();
+    assert_eq!(keys.len(), 5, "an item has two idempotency keys: {keys:?}");
+    Ok(())
+}
+
+#[test]
 fn a_retry_needs_room_and_its_operation() -> Tested {
     let (disk, clock) = fresh();
     let mut limits = Limits::default();
