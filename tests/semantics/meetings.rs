@@ -172,16 +172,61 @@ fn whichever_of_a_deletion_and_a_retry_comes_first_nothing_is_left_behind() -> T
 }
 
 #[test]
+fn a_retry_that_was_prepared_when_its_batch_was_deleted_is_refused() -> Tested {
+    let (disk, clock) = fresh();
+    let mut limits = Limits::default();
+    limits.items_per_batch = 3_000;
+    let wordy = Call::new(|_, _| Err(Failure::permanent("bad", "x".repeat(2_000))));
+    let queue = queue_on(&clock)
+        .limits(limits)
+        .register(wordy)
+        .open_in_memory(&disk)?;
+    let rows = disk.rows();
+    // So large that nothing is in one commit with its deletion that is asked for later.
+    let batch = queue.submit::<Call>(0..3_000)?;
+    batch.ends()?;
+    let (deleted, retried) = (Mutex::default(), Mutex::default());
+    let commits = disk.commits();
+    thread::scope(|scope| {
+        meet(&queue, || {
+            spawn(scope, &deleted, || batch.delete());
+            yield_times(100);
+            for n in 0..8 {
+                spawn(scope, &retried, || batch.retry_failed().map(|b| b.id()));
+                yield_times(n * 1_000);
+            }
+        })
+    })?;
+    assert_eq!(deleted.into_inner().ok(), Some(vec![Ok(())]));
+    let retried = retried.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let gone = Err(BatchError::NotFound { id: batch.id() });
+    assert!(retried.iter().all(|answer| *answer == gone), "{retried:?}");
+    // A batch to meet at, its stop, and the deletion.
+    assert_eq!(disk.commits(), commits + 3);
+    let all = queue.batches(BatchFilter::all().operation("call"));
+    for status in all {
+        queue.batch(status?.id)?.delete()?;
+    }
+    assert_eq!(disk.rows(), rows, "rows are left");
+    Ok(())
+}
+
+#[test]
 fn a_stop_and_deletions_that_meet_are_told_what_they_did() -> Tested {
     let (disk, clock) = fresh();
     let queue = queue_on(&clock).register(failing()).open_in_memory(&disk)?;
     let bystander = Bystander::enter(&queue)?;
     for round in 0..30 {
         let batch = queue.submit_with::<Call>([0], much_later())?;
+        if round % 2 == 0 {
+            batch.stop()?;
+        }
         let (stopped, deleted) = (Mutex::default(), Mutex::default());
         thread::scope(|scope| {
             meet(&queue, || {
-                spawn(scope, &stopped, || batch.stop().map(drop));
+                if round % 2 == 1 {
+                    spawn(scope, &stopped, || batch.stop().map(drop));
+                }
                 yield_times(round * 10);
                 for _ in 0..3 {
                     spawn(scope, &deleted, || batch.delete());
@@ -189,7 +234,8 @@ fn a_stop_and_deletions_that_meet_are_told_what_they_did() -> Tested {
                 yield_times(200);
             })
         })?;
-        assert_eq!(stopped.into_inner().ok(), Some(vec![Ok(())]));
+        let stopped = stopped.into_inner().unwrap_or_else(PoisonError::into_inner);
+        assert!(stopped.iter().all(Result::is_ok), "{stopped:?}");
         let deleted = deleted.into_inner().unwrap_or_else(PoisonError::into_inner);
         let done = deleted.iter().filter(|answer| answer.is_ok()).count();
         for answer in &deleted {
