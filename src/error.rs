@@ -366,7 +366,7 @@ pub enum BatchError {
         by: BatchId,
     },
     /// The batch has ended: there is nothing left in it to be decided.
-    #[error("batch {id} has ended")]
+    #[error("batch {id} has ended; a stopped one is to be resumed first")]
     Ended {
         /// The batch.
         id: BatchId,

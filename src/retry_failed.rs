@@ -2,10 +2,11 @@
 
 use crate::batch::Batch;
 use crate::error::BatchError;
+use crate::failure::Failure;
 use crate::items::Chunk;
 use crate::kernel::{BatchId, OperationIndex};
 use crate::outcome::{failed_items, read_error, with_view};
-use crate::runtime::{Live, Origin, RetryOrigin, Shared, Submission, Submitted, recovery};
+use crate::runtime::{Command, Live, Origin, RetryOrigin, Shared, Submission, Submitted, recovery};
 use crate::store::StoreError;
 use crate::store::record::Header;
 use crate::store::vault::View;
@@ -24,7 +25,12 @@ pub(crate) fn retry_failed<O>(
         let answer = shared.submit(submission)?;
         let id = live.id;
         return match answer {
-            Submitted::New(live) => Ok(Batch::new(Arc::clone(shared), live)),
+            Submitted::New(retry) => {
+                if fails_undecodable(live) {
+                    keep_failing_undecodable(shared, retry.id);
+                }
+                Ok(Batch::new(Arc::clone(shared), retry))
+            }
             // Somebody else was first: with these items, or with some that failed before.
             Submitted::Overtaken => continue,
             Submitted::Full { limit } => Err(BatchError::Full { limit }),
@@ -36,6 +42,18 @@ pub(crate) fn retry_failed<O>(
             Submitted::Failed => Err(shared.gone()),
         };
     }
+}
+
+/// Whether items of the batch failed because they could not be decoded. Somebody decided so: run again,
+/// they must not hold up everybody else.
+fn fails_undecodable(live: &Live) -> bool {
+    live.progress().failures.has(Failure::UNREADABLE_ITEM)
+}
+
+/// Makes it durable of a batch that it fails such items. If that is not to be, they hold up their operation
+/// after the next open, which loses nothing.
+fn keep_failing_undecodable(shared: &Arc<Shared>, retry: BatchId) {
+    let _ = shared.steer(|reply| Command::FailUndecodable(retry, reply));
 }
 
 /// What is stored of the batch whose items failed.
@@ -77,6 +95,7 @@ fn prepare(
     submission.origin = Some(RetryOrigin {
         parent: id,
         siblings: parent.retries.len(),
+        fails_undecodable: fails_undecodable(live),
         origin: origin(live, &indexes),
         parent_indexes: indexes,
     });

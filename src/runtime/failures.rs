@@ -35,6 +35,12 @@ impl FailureCounts {
         }
     }
 
+    /// Whether something failed with this code, as far as it is told apart.
+    pub(crate) fn has(&self, code: &str) -> bool {
+        let counts = self.0.as_deref();
+        counts.is_some_and(|counts| counts.contains_key(code))
+    }
+
     pub(crate) fn to_map(&self) -> BTreeMap<String, u64> {
         self.0.as_deref().cloned().unwrap_or_default()
     }

@@ -145,7 +145,7 @@ impl Writer {
             label: header.label,
             priority: header.priority,
             not_before: header.not_before,
-            fails_undecodable: origin.is_none(),
+            fails_undecodable: origin.as_ref().is_none_or(|o| o.fails_undecodable),
             origin: origin.map(|origin| origin.origin),
         };
         Ok(self.shared.live_of(facts, Progress::queued()))

@@ -408,6 +408,35 @@ fn fail_undecodable_fails_those_items_only_and_frees_nobody_elses_hold() -> Test
 }
 
 #[test]
+fn items_that_failed_as_undecodable_hold_up_nobody_when_they_are_run_again() -> Tested {
+    let clock = ManualClock::new();
+    let (disk, ids, bystander) = with_posts(&clock, &[&[1, 1_000]])?;
+    let open = || queue_on(&clock).register(PostSmall).open_in_memory(&disk);
+    let queue = open()?;
+    queue.unpause("post")?;
+    held_by(&queue, "post", ids[0])?;
+    let batch = queue.batch(ids[0])?;
+    batch.fail_undecodable()?;
+    batch.ends()?;
+    let again = batch.retry_failed()?;
+    let report = again.ends()?;
+    assert_eq!(report.failures.get(Failure::UNREADABLE_ITEM), Some(&1));
+    assert_eq!(blocked(&queue, "post")?, None);
+
+    // Also when they run after a restart.
+    queue.pause("post", "restart")?;
+    let later = again.retry_failed()?.id();
+    disk.cut_power();
+    let queue = open()?;
+    queue.unpause("post")?;
+    let report = queue.batch(later)?.ends()?;
+    assert_eq!(report.failures.get(Failure::UNREADABLE_ITEM), Some(&1));
+    assert_eq!(blocked(&queue, "post")?, None);
+    bystander.assert_unchanged(&queue);
+    Ok(())
+}
+
+#[test]
 fn fail_undecodable_survives_a_power_cut() -> Tested {
     let clock = ManualClock::new();
     let (disk, ids, bystander) = with_posts(&clock, &[&[1, 1_000], &[2_000]])?;
