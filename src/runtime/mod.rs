@@ -9,6 +9,7 @@
 //!   writer never waits for a worker.
 //! - Progress is published, and callers are answered, after the commit it depends on.
 
+mod admission;
 mod command;
 #[cfg(feature = "testing")]
 mod drainer;
@@ -23,6 +24,7 @@ pub(crate) mod recovery;
 pub(crate) mod retention;
 mod round;
 mod shared;
+mod steering;
 mod tables;
 mod waiters;
 mod watchdog;

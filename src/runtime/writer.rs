@@ -1,9 +1,7 @@
 //! The writer: drains its channel, folds all commands into one commit, then answers, publishes and hands
 //! out work. While it syncs, the next group gathers in the channel: no timer is needed.
 
-use super::command::{
-    Command, Deletion, Finished, Job, RetryOrigin, Steered, Submission, Submitted, Work,
-};
+use super::command::{Command, Finished, Job, Steered, Submission, Submitted, Work};
 use super::failures::FailureCounts;
 use super::gate::Claim;
 use super::live::{Live, Progress};
@@ -20,10 +18,9 @@ use crate::kernel::{
 use crate::limits;
 use crate::observe::{self, WriterMeters};
 use crate::status::Blocked;
+use crate::store::StoreError;
 use crate::store::journal::Block;
-use crate::store::record::Summary;
 use crate::store::vault::Committer;
-use crate::store::{StoreError, codec, keys};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -51,11 +48,11 @@ pub(crate) struct Writer {
     durable_writes: Arc<AtomicU64>,
     pub(super) active: HashMap<BatchId, Active>,
     claims: HashMap<SliceId, Arc<Claim>>,
-    callers: BTreeMap<Ticket, Caller>,
+    pub(super) callers: BTreeMap<Ticket, Caller>,
     next_ticket: u64,
     pub(super) round: Round,
     /// Submitters for whom the store cannot be read, to be told with the failure of the queue.
-    unbegun: Vec<Sender<Submitted>>,
+    pub(super) unbegun: Vec<Sender<Submitted>>,
     /// Commands that waited for a commit.
     deferred: VecDeque<Command>,
     /// The idempotency key that was looked at last.
@@ -85,7 +82,7 @@ pub(crate) struct Active {
 }
 
 /// Who waits for an answer.
-enum Caller {
+pub(super) enum Caller {
     /// The submission, until it is admitted.
     Submitter(Sender<Submitted>, Option<Box<Submission>>),
     Admitted(Sender<Submitted>, BatchId),
@@ -233,223 +230,6 @@ impl Writer {
         }
     }
 
-    fn submit(
-        &mut self,
-        submission: Box<Submission>,
-        reply: Sender<Submitted>,
-    ) -> Result<(), StoreError> {
-        let used = match &submission.idempotency {
-            Some(idempotency) => match self.key_use(idempotency) {
-                Ok(used) => used,
-                Err(error) => {
-                    // Answered when the queue has latched: the answer is why.
-                    self.unbegun.push(reply);
-                    return Err(error);
-                }
-            },
-            None => None,
-        };
-        if let (Some(idempotency), Some(used)) = (&submission.idempotency, used) {
-            let batch = used.batch;
-            let answer = if used.content == idempotency.content {
-                Submitted::Before(batch)
-            } else {
-                Submitted::Conflict { batch }
-            };
-            self.round.joiners.push((reply, answer));
-            return Ok(());
-        }
-        if let Some(retry) = &submission.origin {
-            match self.obstacle(retry) {
-                Ok(None) => {}
-                Ok(Some(answer)) => {
-                    // That the other batch is deleted is not durable yet.
-                    self.round.joiners.push((reply, answer));
-                    return Ok(());
-                }
-                Err(error) => {
-                    self.unbegun.push(reply);
-                    return Err(error);
-                }
-            }
-        }
-        let operation = submission.operation;
-        let total = submission.total;
-        let terms = submission.terms.clone();
-        let ticket = self.ticket(Caller::Submitter(reply, Some(submission)));
-        self.handle(Input::Submitted {
-            ticket,
-            operation,
-            total,
-            terms,
-        })
-    }
-
-    /// Why failed items cannot be run again as they were prepared, if so.
-    fn obstacle(&self, retry: &RetryOrigin) -> Result<Option<Submitted>, StoreError> {
-        let parent = retry.parent;
-        let there = self.committer.value(&keys::header(parent))?.is_some();
-        if !there || self.round.deleted.contains(&parent) {
-            return Ok(Some(Submitted::NotFound));
-        }
-        let mut siblings = recovery::find_retries(&self.committer, parent)?.len();
-        siblings += self.round.retried.get(&parent).copied().unwrap_or(0);
-        Ok((siblings != retry.siblings).then_some(Submitted::Overtaken))
-    }
-
-    fn resume(&mut self, live: Arc<Live>, reply: Sender<Steered>) -> Result<(), StoreError> {
-        let batch = live.id;
-        if live.is_deleted() {
-            let _ = reply.send(Steered::NotFound);
-            return Ok(());
-        }
-        if self.round.deleted.contains(&batch) {
-            // Once that is durable it can be spoken of.
-            self.round.deferred.push(Command::Resume(live, reply));
-            return Ok(());
-        }
-        if let Some(view) = self.kernel.view(batch) {
-            let state = view.phase.state();
-            if state.has_ended() {
-                // Its end is in this round: once that is durable it can be resumed, or spoken of.
-                self.round.deferred.push(Command::Resume(live, reply));
-                return Ok(());
-            }
-            let _ = reply.send(Steered::NotStopped { state });
-            return Ok(());
-        }
-        let loaded = match recovery::load_batch(&self.committer, &live, 0) {
-            Ok(loaded) => loaded,
-            Err(StoreError(reason)) => {
-                // Nothing is being written, and other batches are none the worse.
-                let _ = reply.send(Steered::Unreadable { reason });
-                return Ok(());
-            }
-        };
-        if loaded.batch.state.fails_undecodable {
-            live.fail_undecodable();
-        }
-        let active = Active {
-            live,
-            failures: loaded.failures,
-            pace: Pace::default(),
-            next_segment: loaded.next_segment,
-            journal_bytes: loaded.journal_bytes,
-        };
-        let ticket = self.ticket(Caller::Resumer(reply, active));
-        self.handle(Input::ResumeRequested {
-            ticket,
-            batch: loaded.batch,
-        })
-    }
-
-    fn delete(&mut self, deletion: Deletion, reply: Sender<Steered>) -> Result<(), StoreError> {
-        let batches = match &deletion {
-            Deletion::One(batch) => std::slice::from_ref(batch),
-            Deletion::Ended(batches, _) => batches,
-        };
-        if batches.iter().any(|batch| self.is_in_flux(*batch)) {
-            self.round.deferred.push(Command::Delete(deletion, reply));
-            return Ok(());
-        }
-        let answer = match deletion {
-            Deletion::One(batch) => {
-                let deleted = self.delete_one(batch, None);
-                deleted.unwrap_or_else(|StoreError(reason)| Steered::Unreadable { reason })
-            }
-            Deletion::Ended(batches, by) => {
-                let before = self.round.deleted.len();
-                for batch in batches {
-                    // What cannot be read is kept: nobody asked for this one.
-                    let _ = self.delete_one(batch, Some(by));
-                }
-                let batches = (self.round.deleted.len() - before) as u64;
-                Steered::Deleted { batches }
-            }
-        };
-        // Told when it is durable.
-        self.round.deletions.push((reply, answer));
-        Ok(())
-    }
-
-    /// Whether this round changes what the store says of an ended batch.
-    fn is_in_flux(&self, batch: BatchId) -> bool {
-        let view = self.kernel.view(batch);
-        let ends = view.is_some_and(|view| view.phase.state().has_ended());
-        ends || self.round.retried.contains_key(&batch)
-    }
-
-    fn delete_one(
-        &mut self,
-        batch: BatchId,
-        ended_by: Option<Timestamp>,
-    ) -> Result<Steered, StoreError> {
-        if let Some(view) = self.kernel.view(batch) {
-            let state = view.phase.state();
-            return Ok(Steered::NotEnded { state });
-        }
-        let key = keys::summary(batch);
-        let value = self.committer.value(&key)?;
-        let Some(value) = value.filter(|_| !self.round.deleted.contains(&batch)) else {
-            return Ok(Steered::NotFound);
-        };
-        if let Some(by) = ended_by {
-            let summary = codec::decode::<Summary>(&key, &value);
-            let due = |summary: &Summary| summary.ended_at.is_some_and(|at| at <= by);
-            if !summary.as_ref().is_ok_and(due) {
-                return Ok(Steered::NotFound);
-            }
-        }
-        self.remove_batch(batch)?;
-        Ok(Steered::Deleted { batches: 1 })
-    }
-
-    fn pause(
-        &mut self,
-        operation: OperationIndex,
-        reason: String,
-        reply: Sender<Steered>,
-    ) -> Result<(), StoreError> {
-        self.write_pause(operation, &reason)?;
-        self.shared.operation(operation).close_gate();
-        let ticket = self.ticket(Caller::Pauser(reply, operation, reason));
-        self.handle(Input::PauseRequested { ticket, operation })
-    }
-
-    fn unpause(
-        &mut self,
-        operation: OperationIndex,
-        reply: Sender<Steered>,
-    ) -> Result<(), StoreError> {
-        self.remove_pause(operation);
-        let ticket = self.ticket(Caller::Steerer(reply));
-        self.handle(Input::UnpauseRequested { ticket, operation })
-    }
-
-    fn tell_blocked(&self, operation: OperationIndex, blocked: Blocked) {
-        let operation = self.shared.operation(operation).name.to_string();
-        let event = QueueEvent::OperationBlocked { operation, blocked };
-        self.shared.tell(event);
-    }
-
-    /// One of the things that held up the operation is gone.
-    fn goes_on(&mut self, operation: OperationIndex) {
-        for active in self.active.values_mut() {
-            if active.live.operation == Some(operation) {
-                // What it was held up for says nothing of its pace.
-                active.pace = Pace::default();
-                active.live.forget_time_left();
-            }
-        }
-        let registered = self.shared.operation(operation);
-        if registered.paused.load().is_none() && registered.undecodable.load().is_none() {
-            let operation = registered.name.to_string();
-            self.shared
-                .tell(QueueEvent::OperationUnblocked { operation });
-        }
-        self.shared.wake_operation(operation);
-    }
-
     fn finish(&mut self, finished: Finished) -> Result<(), StoreError> {
         self.claims.remove(&finished.slice);
         if let Some(writes) = finished.writes {
@@ -488,7 +268,7 @@ impl Writer {
         self.act(outputs, &finished.block)
     }
 
-    fn handle(&mut self, input: Input) -> Result<(), StoreError> {
+    pub(super) fn handle(&mut self, input: Input) -> Result<(), StoreError> {
         let outputs = self.kernel.handle(input, self.shared.timeline.now());
         self.act(outputs, &Block::default())
     }
@@ -548,29 +328,6 @@ impl Writer {
         Ok(())
     }
 
-    fn admit(&mut self, ticket: Ticket, batch: BatchId, position: u64) -> Result<(), StoreError> {
-        let Some(Caller::Submitter(reply, submission)) = self.callers.get_mut(&ticket) else {
-            return Err(StoreError("an admission that nobody asked for".to_owned()));
-        };
-        let Some(submission) = submission.take() else {
-            return Err(StoreError("a submission was admitted twice".to_owned()));
-        };
-        let caller = Caller::Admitted(reply.clone(), batch);
-        self.callers.insert(ticket, caller);
-        let now = self.shared.timeline.now();
-        let live = self.write_batch(batch, position, *submission, now)?;
-        let active = Active {
-            live: Arc::new(live),
-            failures: FailureCounts::default(),
-            pace: Pace::default(),
-            next_segment: 0,
-            journal_bytes: 0,
-        };
-        self.round.admitted.push(Arc::clone(&active.live));
-        self.active.insert(batch, active);
-        Ok(())
-    }
-
     fn refuse(&mut self, ticket: Ticket, refusal: Refusal) {
         match self.callers.remove(&ticket) {
             Some(Caller::Submitter(reply, _)) => {
@@ -594,18 +351,6 @@ impl Writer {
                 let _ = reply.send(answer);
             }
             Some(Caller::Admitted(..)) | None => {}
-        }
-    }
-
-    /// A stopped batch goes on: it is active again.
-    pub(super) fn rejoin(&mut self, batch: BatchId) {
-        let found = self.callers.values().find_map(|caller| match caller {
-            Caller::Resumer(_, active) if active.live.id == batch => Some(active.clone()),
-            _ => None,
-        });
-        if let Some(active) = found {
-            self.round.rejoined.insert(batch);
-            self.active.insert(batch, active);
         }
     }
 
@@ -789,7 +534,7 @@ impl Writer {
         }
     }
 
-    fn ticket(&mut self, caller: Caller) -> Ticket {
+    pub(super) fn ticket(&mut self, caller: Caller) -> Ticket {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
         self.callers.insert(ticket, caller);
