@@ -126,10 +126,14 @@ impl History {
         unknown.chain(gone).copied().collect()
     }
 
-    /// The batches whose failed items are to run again, where it is unknown whether they do.
+    /// The batches whose failed items are to run again, a second time for those where that was acknowledged
+    /// last.
     pub(crate) fn retry_again(&self) -> Vec<u64> {
         let unknown = self.retried.iter().filter(|(_, by)| by.is_none());
-        unknown.map(|(id, _)| *id).collect()
+        let retried = self.retried.iter().rev();
+        let known = retried.filter(|(id, by)| by.is_some() && !self.gone.contains(id));
+        let batches = unknown.chain(known.take(5));
+        batches.map(|(id, _)| *id).collect()
     }
 
     /// The operations that are certainly paused.
