@@ -23,6 +23,10 @@ impl Operation for Read {
 }
 
 const ROUNDS: usize = 20;
+/// So many rounds show how much a queue needs for them.
+const FIRST_ROUNDS: usize = 5;
+/// After this round the queue is opened again.
+const REOPENED: usize = 12;
 const BATCHES: usize = 200;
 const ITEMS: usize = 100;
 
@@ -64,13 +68,15 @@ fn deleted_batches_leave_their_space_to_new_ones() -> Tested {
     let dir = tempfile::tempdir()?;
     let mut queue = open(dir.path())?;
     let bystander = queue.submit::<Read>(["bystander".to_owned()])?.id();
-    let mut limit = u64::MAX;
-    for round in 1..=ROUNDS {
+    let mut largest = 0;
+    for _ in 0..FIRST_ROUNDS {
         go_round(&queue)?;
-        if round == 5 {
-            limit = queue.stats()?.size_on_disk * 3 / 2;
-        }
-        if round == 12 {
+        largest = largest.max(queue.stats()?.size_on_disk);
+    }
+    let limit = largest * 3 / 2;
+    for round in FIRST_ROUNDS..ROUNDS {
+        go_round(&queue)?;
+        if round == REOPENED {
             queue.shutdown(PATIENCE)?;
             queue = open(dir.path())?;
             let size = settle(&queue, limit)?;

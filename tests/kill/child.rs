@@ -25,6 +25,8 @@ pub(crate) struct Part {
     pub(crate) forgets: bool,
     /// Operations that are known to be paused.
     pub(crate) paused: Vec<String>,
+    /// Batches that cannot be decoded, and that nobody has been told may fail.
+    pub(crate) undecodable: Vec<u64>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -89,7 +91,7 @@ fn play(dir: &Path, part: Part) -> Lived<()> {
                     report(&batch)?;
                 }
             }
-            let_go_on(&queue, paused)?;
+            let_go_on(&queue, paused, &part.undecodable)?;
             for status in found.into_iter().rev() {
                 if is_far(&status)? {
                     continue;
@@ -116,7 +118,7 @@ fn play(dir: &Path, part: Part) -> Lived<()> {
                     retry_failed(&queue, &batch)?;
                 }
             }
-            let_go_on(&queue, paused)?;
+            let_go_on(&queue, paused, &part.undecodable)?;
             let next_seed = AtomicU64::new(first_seed);
             thread::scope(|scope| {
                 let submitter = || submit_for_ever(&queue, &next_seed);
@@ -151,15 +153,14 @@ fn find_pauses(queue: &Queue) -> Lived<Vec<String>> {
     Ok(paused)
 }
 
-/// Unpauses what is paused, and fails what holds up an operation because it cannot be decoded.
-fn let_go_on(queue: &Queue, paused: Vec<String>) -> Lived<()> {
+/// Unpauses what is paused, and fails what cannot be decoded.
+fn let_go_on(queue: &Queue, paused: Vec<String>, undecodable: &[u64]) -> Lived<()> {
     work::hold(Vec::new());
     for operation in paused {
         unpause(queue, &operation)?;
     }
-    for status in queue.batches(BatchFilter::all().operation(work::LEGACY)) {
-        let id = status?.id;
-        let Some(batch) = unless_deleted(queue.batch(id))? else {
+    for id in undecodable {
+        let Some(batch) = unless_deleted(queue.batch(*id))? else {
             continue;
         };
         say(&format!("failing {id}"));

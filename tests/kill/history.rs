@@ -30,6 +30,8 @@ pub(crate) struct History {
     pub(crate) deleted: BTreeMap<u64, bool>,
     /// Batches that a child or a look has not found. They must not come back.
     pub(crate) gone: BTreeSet<u64>,
+    /// Submissions that were refused because the batch of their key is gone.
+    pub(crate) refused: usize,
     /// What ended by then may have been deleted because it was old.
     pub(crate) kept_from_ms: u64,
     /// Batches that cannot be decoded, and how far failing them came: not begun, begun, acknowledged.
@@ -96,6 +98,7 @@ impl History {
             resuming_ms: HashMap::new(),
             deleted: BTreeMap::new(),
             gone: BTreeSet::new(),
+            refused: 0,
             kept_from_ms: 0,
             planted: BTreeMap::new(),
             pauses: BTreeMap::new(),
@@ -134,6 +137,13 @@ impl History {
         let known = retried.filter(|(id, by)| by.is_some() && !self.gone.contains(id));
         let batches = unknown.chain(known.take(5));
         batches.map(|(id, _)| *id).collect()
+    }
+
+    /// The planted batches of which it was not acknowledged that they may fail.
+    pub(crate) fn undecodable(&self) -> Vec<u64> {
+        let planted = self.planted.iter();
+        let open = planted.filter(|(_, failing)| **failing != Some(true));
+        open.map(|(id, _)| *id).collect()
     }
 
     /// The operations that are certainly paused.
@@ -199,6 +209,7 @@ impl History {
                 let (seed, id) = (next(words)?, next(words)?);
                 self.acknowledge(seed, id)?;
                 self.gone.insert(id);
+                self.refused += 1;
             }
             "retrying" => {
                 let (id, since_ms) = (next(words)?, next(words)?);

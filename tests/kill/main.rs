@@ -1,5 +1,7 @@
-//! Kills a process with SIGKILL again and again while it creates, opens, fills and works a queue, and
-//! holds what it acknowledged against what is there afterwards.
+//! Kills a process with SIGKILL again and again while it creates, opens, fills, steers, works and empties a
+//! queue, and holds what it acknowledged against what is there afterwards: outcomes and table rows, stops and
+//! pauses, retries of failed items, deletions and what is kept, idempotency keys. At every other opening the
+//! operations have other names.
 //!
 //! `BATCHWRIGHT_KILLS` sets how often (50 by default), `BATCHWRIGHT_KILL_SEED` with which random numbers.
 //! When a kill hits is a race all the same: the seed narrows a failure down and does not repeat it.
@@ -50,7 +52,15 @@ fn nothing_acknowledged_is_lost_by_kill_9() -> Checked {
             .map_err(|error| format!("BATCHWRIGHT_KILL_SEED={seed}, {}: {error}", dir.display()))?;
         std::fs::remove_dir_all(&dir)?;
     }
-    println!("{:#?}", killer.tally);
+    let tally = &killer.tally;
+    println!("{tally:#?}");
+    let idle = tally.recounts == 0
+        || tally.planted == 0
+        || tally.retried == 0
+        || tally.refused == 0
+        || tally.deleted_by_request == 0
+        || tally.gone <= tally.deleted_by_request;
+    ensure!(kills < 50 || !idle, "something was never done: {tally:?}");
     Ok(())
 }
 
@@ -76,7 +86,10 @@ struct Tally {
     acknowledged: usize,
     retried: usize,
     deleted_by_request: usize,
+    /// Deleted by request or because they were old.
     gone: usize,
+    /// Submissions under the key of a batch that is gone.
+    refused: usize,
     outcomes: usize,
 }
 
@@ -88,6 +101,7 @@ impl Tally {
         self.retried += history.retried.values().flatten().count();
         self.deleted_by_request += history.deleted.len();
         self.gone += history.gone.len();
+        self.refused += history.refused;
         self.outcomes += history.seen.len();
     }
 }
@@ -107,9 +121,13 @@ struct Moment {
 impl Moment {
     fn has_come(&self, heard: &[String]) -> bool {
         let last = heard.last().map_or("", String::as_str);
-        heard.len() >= self.lines && last.starts_with(self.then)
+        let is_now = heard.len() >= self.lines && last.starts_with(self.then);
+        // What is waited for may not come any more.
+        is_now || heard.len() >= MOST_LINES
     }
 }
+
+const MOST_LINES: usize = 3_000;
 
 struct Killer {
     random: Random,
@@ -140,6 +158,7 @@ impl Killer {
                 renamed: round % 2 == 1,
                 forgets: self.random.below(4) == 0,
                 paused: history.paused(),
+                undecodable: history.undecodable(),
             };
             let opened = self.kill_one(history, &part, was_open)?;
             was_open |= opened;
@@ -159,7 +178,7 @@ impl Killer {
 
     /// Starts a child and kills it. True if its open had ended.
     fn kill_one(&mut self, history: &mut History, part: &Part, was_open: bool) -> Checked<bool> {
-        let moment = self.choose_moment(&part.role, was_open)?;
+        let moment = self.choose_moment(part, was_open)?;
         let born = Instant::now();
         let mut child = child::start(&history.dir, part)?;
         let lines = listen(&mut child)?;
@@ -203,7 +222,7 @@ impl Killer {
         Ok(opened)
     }
 
-    fn choose_moment(&mut self, role: &Role, was_open: bool) -> Checked<Moment> {
+    fn choose_moment(&mut self, part: &Part, was_open: bool) -> Checked<Moment> {
         let whenever = Moment {
             file: "",
             lines: 0,
@@ -237,11 +256,18 @@ impl Killer {
                 ..whenever
             });
         }
-        if matches!(role, Role::Work) {
+        if matches!(part.role, Role::Work) {
             // It says nothing more when its work is done.
             return Ok(Moment {
                 then: OPEN,
                 wait: Duration::from_micros(self.random.below(5_000)),
+                ..whenever
+            });
+        }
+        if !part.undecodable.is_empty() && self.random.below(2) == 0 {
+            // Once in a life.
+            return Ok(Moment {
+                then: "failed",
                 ..whenever
             });
         }
@@ -316,15 +342,12 @@ fn work_to_the_end(history: &mut History) -> Checked {
     for operation in [work::GRANT, work::NOTIFY, work::LEGACY] {
         queue.unpause(operation)?;
     }
-    for status in queue.batches(BatchFilter::all().operation(work::LEGACY)) {
-        let id = status?.id;
-        // Of the others it was acknowledged that they may fail.
-        if history.planted.get(&id.into()) != Some(&Some(true)) {
-            history.hear(&format!("failing {id}"))?;
-            match queue.batch(id)?.fail_undecodable() {
-                Err(BatchError::Ended { .. }) => {}
-                failed => drop(failed?),
-            }
+    for id in history.undecodable() {
+        history.hear(&format!("failing {id}"))?;
+        match queue.batch(id).and_then(|batch| batch.fail_undecodable()) {
+            // It failed, or was deleted, without anybody being told.
+            Err(BatchError::Ended { .. } | BatchError::NotFound { .. }) => {}
+            failed => drop(failed?),
         }
     }
     for stopped in queue.batches(BatchFilter::all().state(State::Stopped)) {
