@@ -267,7 +267,7 @@ impl History {
 
 /// What a success left.
 fn receipt(item: &ItemOutcome<serde_json::Value>) -> Checked<Option<Receipt>> {
-    let output = item.outcome.clone().output();
+    let output = item.outcome.output().cloned();
     Ok(output.map(serde_json::from_value).transpose()?)
 }
 

@@ -153,12 +153,9 @@ fn find_pauses(queue: &Queue) -> Lived<Vec<String>> {
     Ok(paused)
 }
 
-/// Unpauses what is paused, and fails what cannot be decoded.
+/// Fails what cannot be decoded, and then unpauses what is paused: in between nothing of it has run.
 fn let_go_on(queue: &Queue, paused: Vec<String>, undecodable: &[u64]) -> Lived<()> {
     work::hold(Vec::new());
-    for operation in paused {
-        unpause(queue, &operation)?;
-    }
     for id in undecodable {
         let Some(batch) = unless_deleted(queue.batch(*id))? else {
             continue;
@@ -170,6 +167,9 @@ fn let_go_on(queue: &Queue, paused: Vec<String>, undecodable: &[u64]) -> Lived<(
             failed => drop(unless_deleted(failed)?),
         }
         say(&format!("failed {id}"));
+    }
+    for operation in paused {
+        unpause(queue, &operation)?;
     }
     Ok(())
 }
