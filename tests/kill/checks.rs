@@ -6,6 +6,7 @@ use crate::history::{Checked, History, Steered};
 use crate::work::{self, BALANCES, Fate, GRANT, GRANTS, LEGACY, Receipt};
 use batchwright::{Batch, BatchFilter, Failure, ItemOutcome, Queue, State, Status};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::UNIX_EPOCH;
 
 impl History {
     /// Compares everything in a queue in which nothing runs with what is known. `stored` are the batches
@@ -74,6 +75,8 @@ impl History {
                 known.is_none_or(|known| known == id),
                 "seed {seed} is batch {id} and was acknowledged as {known:?}"
             );
+            let created = status.created_at.duration_since(UNIX_EPOCH)?;
+            self.check_created(id, u64::try_from(created.as_millis())?)?;
             return Ok(seed);
         };
         let known = self.retried.get(&parent);
@@ -211,16 +214,30 @@ impl History {
         self.check_key(&key, number, status.id.into())
     }
 
-    /// Keys are made of the store's id, which never changes, and the batch and the place in which the item
-    /// was submitted.
+    /// Keys are made of the store's id, which never changes, and the batch, its time and the place in which
+    /// the item was submitted.
     fn check_key(&mut self, key: &str, number: u64, batch: u64) -> Checked {
         let root = self.lineage(batch)[0];
         let seed = number / work::NUMBERS_PER_SEED;
         let index = number - work::numbers(seed).start;
-        let store_id = key.split('-').next().unwrap_or_default();
+        let parts: Vec<&str> = key.split('-').collect();
+        let [store_id, _, created_ms, _] = parts[..] else {
+            return Err(format!("the key {key} is not one").into());
+        };
+        self.check_created(root, created_ms.parse()?)?;
         let expected = self.store_id.get_or_insert_with(|| store_id.to_owned());
-        let expected = format!("{expected}-{root}-{index}");
+        let expected = format!("{expected}-{root}-{created_ms}-{index}");
         ensure!(key == expected, "the key {key} should be {expected}");
+        Ok(())
+    }
+
+    /// The status of a batch and the keys of its items say the same time, also those of later batches.
+    fn check_created(&mut self, batch: u64, created_ms: u64) -> Checked {
+        let before = *self.created_ms.entry(batch).or_insert(created_ms);
+        ensure!(
+            before == created_ms,
+            "batch {batch} is of {before} and of {created_ms}"
+        );
         Ok(())
     }
 

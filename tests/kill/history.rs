@@ -41,6 +41,8 @@ pub(crate) struct History {
     /// The outcomes that anybody has seen.
     pub(crate) seen: HashMap<(u64, usize), u64>,
     pub(crate) store_id: Option<String>,
+    /// When batches were submitted, in milliseconds since 1970.
+    pub(crate) created_ms: HashMap<u64, u64>,
 }
 
 #[derive(Debug)]
@@ -104,6 +106,7 @@ impl History {
             pauses: BTreeMap::new(),
             seen: HashMap::new(),
             store_id: None,
+            created_ms: HashMap::new(),
         }
     }
 
