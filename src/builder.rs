@@ -178,6 +178,12 @@ impl Builder {
     /// # Errors
     /// [`OpenError`]; [`OpenError::Locked`] with the holder's process id when the directory is in use.
     pub fn open(self) -> Result<Queue, OpenError> {
+        let engine = Engine::start(self.on_disk()?)?;
+        Ok(Queue::new(engine))
+    }
+
+    /// Locks the directory and creates or checks the store.
+    pub(crate) fn on_disk(self) -> Result<Setup, OpenError> {
         self.check()?;
         process::settle()?;
         let directory = Directory::lock(&self.dir)?;
@@ -185,9 +191,10 @@ impl Builder {
         let opened = SledStore::open(directory, self.cache_bytes, || initial)?;
         let sealed_sequence = opened.store.sealed_sequence();
         let recount = opened.shrunk;
-        self.start(Arc::new(opened.store), sealed_sequence, recount)
+        Ok(self.setup(Arc::new(opened.store), sealed_sequence, recount))
     }
 
+    #[cfg(feature = "testing")]
     pub(crate) fn start(
         self,
         store: Arc<dyn crate::store::Store>,

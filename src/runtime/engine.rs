@@ -19,6 +19,8 @@ use crate::store::record::{FORMAT, Meta};
 use crate::store::vault::{self, Committer, Vault};
 use crate::store::{Store, StoreError, codec, keys};
 use crossbeam_channel::{Receiver, bounded, unbounded};
+#[cfg(feature = "testing")]
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -203,6 +205,21 @@ impl Drop for Engine {
             self.shut_down(limits::DROP_WAIT);
         }
     }
+}
+
+/// Counts every row and compares with what the store says of itself; gives the batches that have rows.
+#[cfg(feature = "testing")]
+pub(crate) fn recount(setup: &Setup) -> Result<BTreeSet<BatchId>, OpenError> {
+    let damaged = |StoreError(what): StoreError| OpenError::Damaged {
+        dir: setup.dir.clone(),
+        what,
+        touched: true,
+    };
+    let meta = read_meta(setup)?;
+    vault::recount(&*setup.store, &meta).map_err(damaged)?;
+    let rows = setup.store.scan(&[], &keys::successor(&[u8::MAX]));
+    let batches = rows.filter_map(|row| row.map(|(key, _)| keys::goes_with(&key)).transpose());
+    batches.collect::<Result<_, _>>().map_err(damaged)
 }
 
 fn read_meta(setup: &Setup) -> Result<Meta, OpenError> {

@@ -36,6 +36,8 @@ pub(crate) use command::{
 };
 #[cfg(feature = "testing")]
 pub(crate) use drainer::{Drainer, NotDrained};
+#[cfg(feature = "testing")]
+pub(crate) use engine::recount;
 pub(crate) use engine::{Engine, Setup};
 pub(crate) use gate::Gate;
 pub(crate) use handler::{Handler, Registration, Typed};

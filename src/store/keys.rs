@@ -160,6 +160,16 @@ pub(crate) fn batch_of(key: &[u8]) -> Option<BatchId> {
     Some(BatchId(u64::from_be_bytes(digits.try_into().ok()?)))
 }
 
+/// The batch that the row goes with when the batch is deleted.
+#[cfg(feature = "testing")]
+pub(crate) fn goes_with(key: &[u8]) -> Option<BatchId> {
+    match key.first()? {
+        b'I' => batch_of(key).map(|BatchId(id)| BatchId(!id)),
+        b'S' | b'b' | b'h' | b'o' | b'r' | b'u' | b'z' => batch_of(key),
+        _ => None,
+    }
+}
+
 pub(crate) fn idempotency(scope: &[u8; 32]) -> Vec<u8> {
     let mut key = vec![b'k'];
     key.extend(scope);

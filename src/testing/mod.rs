@@ -157,9 +157,11 @@ mod clock;
 mod disk;
 mod drain;
 mod fuzzing;
+mod recount;
 
 pub use assertions::Assertions;
 pub use clock::ManualClock;
 pub use disk::{CommitFault, HeldCommits, MemoryDisk};
 pub use drain::{DrainError, DrainedQueue};
 pub use fuzzing::decode_any_record;
+pub use recount::recount;

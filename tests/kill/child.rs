@@ -1,7 +1,10 @@
 //! The process that is killed. It says on its standard output what it was told, right after it was told.
 
 use crate::work;
-use batchwright::{Batch, BatchFilter, BatchId, Outcome, Queue, State};
+use batchwright::{
+    Batch, BatchError, BatchFilter, Blocked, Outcome, Queue, State, Status, SubmitError, WaitError,
+};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::error::Error;
 use std::io::Write;
@@ -13,31 +16,41 @@ use std::thread;
 type Lived<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// What a child does until it is killed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Part {
+    pub(crate) role: Role,
+    /// The operations go by their new names.
+    pub(crate) renamed: bool,
+    /// Ended batches are kept for [`work::KEPT`] only.
+    pub(crate) forgets: bool,
+    /// Operations that are known to be paused.
+    pub(crate) paused: Vec<String>,
+    /// Batches that cannot be decoded, and that nobody has been told may fail.
+    pub(crate) undecodable: Vec<u64>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Role {
-    /// Submits batches from two threads, made of the seeds from `first_seed` on; before that, those of
-    /// `again` a second time.
-    Submit { first_seed: u64, again: Vec<u64> },
+    /// Submits batches from several threads, made of the seeds from `first_seed` on; before that, those
+    /// of `again` a second time, and the failed items of the batches in `retry`.
+    Submit {
+        first_seed: u64,
+        again: Vec<u64>,
+        retry: Vec<u64>,
+    },
     /// Works what there is.
     Work,
 }
 
 const DIR: &str = "BATCHWRIGHT_KILL_DIR";
-const ROLE: &str = "BATCHWRIGHT_KILL_ROLE";
+const PART: &str = "BATCHWRIGHT_KILL_PART";
 
 /// Starts a child on the queue in `dir`.
-pub(crate) fn start(dir: &Path, role: &Role) -> std::io::Result<Child> {
-    let role = match role {
-        Role::Work => "work".to_owned(),
-        Role::Submit { first_seed, again } => {
-            let seeds = std::iter::once(first_seed).chain(again);
-            seeds.map(u64::to_string).collect::<Vec<_>>().join(" ")
-        }
-    };
+pub(crate) fn start(dir: &Path, part: &Part) -> std::io::Result<Child> {
     Command::new(std::env::current_exe()?)
         .args(["--exact", "child", "--nocapture"])
         .env(DIR, dir)
-        .env(ROLE, role)
+        .env(PART, serde_json::to_string(part)?)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
@@ -45,58 +58,120 @@ pub(crate) fn start(dir: &Path, role: &Role) -> std::io::Result<Child> {
 
 /// Is the child, if this process was started as one.
 pub(crate) fn live() {
-    let (Ok(dir), Ok(role)) = (std::env::var(DIR), std::env::var(ROLE)) else {
+    let (Ok(dir), Ok(part)) = (std::env::var(DIR), std::env::var(PART)) else {
         return;
-    };
-    let role = match role.as_str() {
-        "work" => Role::Work,
-        seeds => {
-            let mut seeds = seeds.split(' ').filter_map(|seed| seed.parse().ok());
-            Role::Submit {
-                first_seed: seeds.next().unwrap_or_default(),
-                again: seeds.collect(),
-            }
-        }
     };
     // The harness has begun a line.
     say("");
-    if let Err(error) = play(&PathBuf::from(dir), role) {
+    let played = serde_json::from_str(&part)
+        .map_err(Into::into)
+        .and_then(|part| play(&PathBuf::from(dir), part));
+    if let Err(error) = played {
         say(&format!("broken {error}"));
     }
 }
 
-fn play(dir: &Path, role: Role) -> Lived<()> {
-    let queue = work::working(dir).open()?;
+fn play(dir: &Path, part: Part) -> Lived<()> {
+    work::hold(part.paused);
+    let mut queue = work::working(dir, part.renamed);
+    if part.forgets {
+        queue = queue.keep_ended(work::KEPT);
+    }
+    let queue = queue.open()?;
+    let paused = find_pauses(&queue)?;
     say(crate::OPEN);
-    match role {
+    match part.role {
         Role::Work => {
-            let mut ids: Vec<BatchId> = Vec::new();
+            let mut found: Vec<Status> = Vec::new();
             for status in queue.batches(BatchFilter::all()) {
-                ids.push(status?.id);
+                found.push(status?);
             }
-            for id in ids.into_iter().rev() {
-                let batch = queue.batch(id)?;
-                report(&batch)?;
-                batch.wait()?;
-                report(&batch)?;
+            for status in &found {
+                if let Some(batch) = unless_deleted(queue.batch(status.id))? {
+                    report(&batch)?;
+                }
+            }
+            let_go_on(&queue, paused, &part.undecodable)?;
+            for status in found.into_iter().rev() {
+                if is_far(&status)? {
+                    continue;
+                }
+                if let Some(batch) = unless_deleted(queue.batch(status.id))? {
+                    unless_deleted(batch.wait())?;
+                    report(&batch)?;
+                }
             }
             loop {
                 thread::park();
             }
         }
-        Role::Submit { first_seed, again } => {
+        Role::Submit {
+            first_seed,
+            again,
+            retry,
+        } => {
             for seed in again {
                 submit(&queue, seed)?;
             }
+            for id in retry {
+                if let Some(batch) = unless_deleted(queue.batch(id))? {
+                    retry_failed(&queue, &batch)?;
+                }
+            }
+            let_go_on(&queue, paused, &part.undecodable)?;
             let next_seed = AtomicU64::new(first_seed);
             thread::scope(|scope| {
                 let submitter = || submit_for_ever(&queue, &next_seed);
                 let other = scope.spawn(submitter);
+                let pauser = scope.spawn(|| pause_for_ever(&queue, &next_seed));
                 submitter()?;
-                other.join().map_err(|_| "a submitter panicked")?
+                other.join().map_err(|_| "a submitter panicked")??;
+                pauser.join().map_err(|_| "the pauser panicked")?
             })
         }
     }
+}
+
+fn is_far(status: &Status) -> Lived<bool> {
+    let seed = status.owner.as_deref().ok_or("a batch without an owner")?;
+    // One that runs failed items again is due at once.
+    Ok(status.not_before.is_some() && work::is_far(seed.parse()?))
+}
+
+/// Says of each operation whether it is paused, and why; gives those that are.
+fn find_pauses(queue: &Queue) -> Lived<Vec<String>> {
+    let mut paused = Vec::new();
+    for operation in queue.stats()?.operations {
+        let name = work::first_name(&operation.name);
+        if let Some(Blocked::Paused { reason }) = operation.blocked {
+            say(&format!("found {name} {reason}"));
+            paused.push(name.to_owned());
+        } else {
+            say(&format!("found {name}"));
+        }
+    }
+    Ok(paused)
+}
+
+/// Fails what cannot be decoded, and then unpauses what is paused: in between nothing of it has run.
+fn let_go_on(queue: &Queue, paused: Vec<String>, undecodable: &[u64]) -> Lived<()> {
+    work::hold(Vec::new());
+    for id in undecodable {
+        let Some(batch) = unless_deleted(queue.batch(*id))? else {
+            continue;
+        };
+        say(&format!("failing {id}"));
+        match batch.fail_undecodable() {
+            // It failed for good before.
+            Err(BatchError::Ended { .. }) => {}
+            failed => drop(unless_deleted(failed)?),
+        }
+        say(&format!("failed {id}"));
+    }
+    for operation in paused {
+        unpause(queue, &operation)?;
+    }
+    Ok(())
 }
 
 /// Batches of a thread that it has not waited for.
@@ -106,7 +181,13 @@ fn submit_for_ever(queue: &Queue, next_seed: &AtomicU64) -> Lived<()> {
     let mut held = VecDeque::new();
     loop {
         let seed = next_seed.fetch_add(1, Ordering::Relaxed);
-        let batch = submit(queue, seed)?;
+        let Some(batch) = submit(queue, seed)? else {
+            continue;
+        };
+        if work::is_far(seed) {
+            steer_far(&batch, seed)?;
+            continue;
+        }
         held.push_back(batch);
         match work::mix(seed ^ 8) % 8 {
             0 => stop(&held[held.len() - 1])?,
@@ -117,39 +198,156 @@ fn submit_for_ever(queue: &Queue, next_seed: &AtomicU64) -> Lived<()> {
         if held.len() > HELD
             && let Some(oldest) = held.pop_front()
         {
-            let ended = oldest.wait()?;
-            report(&oldest)?;
-            // Some stay stopped.
-            if ended.status.state == State::Stopped && !seed.is_multiple_of(4) {
-                let id = oldest.id();
-                say(&format!("resuming {id}"));
-                oldest.resume()?;
-                say(&format!("resumed {id}"));
-                held.push_back(oldest);
-            }
+            held.extend(follow_up(queue, oldest)?);
         }
     }
 }
 
-fn submit(queue: &Queue, seed: u64) -> Lived<Batch> {
-    say(&format!("submitting {seed}"));
-    let id = work::submit(queue, seed)?;
-    say(&format!("submitted {seed} {id}"));
-    Ok(queue.batch(id)?)
+/// Stops some of the batches that would not end.
+fn steer_far(batch: &Batch, seed: u64) -> Lived<()> {
+    let draw = work::mix(seed ^ 14) % 4;
+    if draw > 0 {
+        stop(batch)?;
+    }
+    match draw {
+        2 => resume(batch),
+        3 => delete(batch),
+        _ => Ok(()),
+    }
+}
+
+/// Waits for a batch, and does something with it; gives what is to be waited for then.
+fn follow_up(queue: &Queue, batch: Batch) -> Lived<Option<Batch>> {
+    let Some(ended) = unless_deleted(batch.wait())? else {
+        return Ok(None);
+    };
+    report(&batch)?;
+    let draw = work::mix(u64::from(batch.id()) ^ 15) % 8;
+    if ended.status.state == State::Stopped {
+        return match draw {
+            // Some stay stopped.
+            0 | 1 => Ok(None),
+            2 => delete(&batch).map(|()| None),
+            _ => resume(&batch).map(|()| Some(batch)),
+        };
+    }
+    let mut next = None;
+    if draw < 5 && ended.status.failed > 0 {
+        next = retry_failed(queue, &batch)?;
+    }
+    if matches!(draw, 3..6) {
+        delete(&batch)?;
+    }
+    Ok(next)
+}
+
+/// Pauses operations again and again, never for long, and prunes now and then.
+fn pause_for_ever(queue: &Queue, next_seed: &AtomicU64) -> Lived<()> {
+    loop {
+        let seed = next_seed.fetch_add(1, Ordering::Relaxed);
+        let operation = work::operation(seed);
+        let reason = format!("reason-{seed}");
+        say(&format!("pausing {operation} {reason}"));
+        queue.pause(operation, reason)?;
+        say(&format!("paused {operation}"));
+        let batch = submit(queue, seed)?;
+        unpause(queue, operation)?;
+        if let Some(batch) = batch.filter(|_| !work::is_far(seed)) {
+            unless_deleted(batch.wait())?;
+        }
+        if work::mix(seed ^ 16).is_multiple_of(8) {
+            say("pruning");
+            queue.prune(work::KEPT)?;
+        }
+    }
+}
+
+fn unpause(queue: &Queue, operation: &str) -> Lived<()> {
+    say(&format!("unpausing {operation}"));
+    queue.unpause(operation)?;
+    say(&format!("unpaused {operation}"));
+    Ok(())
+}
+
+/// `None` when the batch is no longer there.
+fn submit(queue: &Queue, seed: u64) -> Lived<Option<Batch>> {
+    say(&format!("submitting {seed} {}", work::now_ms()));
+    match work::submit(queue, seed) {
+        Ok(id) => {
+            say(&format!("submitted {seed} {id}"));
+            unless_deleted(queue.batch(id))
+        }
+        Err(SubmitError::Deleted { batch }) => {
+            say(&format!("gone {seed} {batch}"));
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// `None` when one of the batches is no longer there.
+fn retry_failed(queue: &Queue, batch: &Batch) -> Lived<Option<Batch>> {
+    let id = batch.id();
+    let Some(status) = unless_deleted(batch.status())? else {
+        return Ok(None);
+    };
+    let retry_of = status.retry_of.map_or(0, u64::from);
+    let seed = status.owner.unwrap_or_default();
+    say(&format!(
+        "retrying {id} {} {seed} {retry_of}",
+        work::now_ms()
+    ));
+    let retry = match batch.retry_failed() {
+        Err(BatchError::AlreadyRetried { by, .. }) => Some(by),
+        retried => unless_deleted(retried)?.map(|retry| retry.id()),
+    };
+    let Some(retry) = retry else {
+        return Ok(None);
+    };
+    say(&format!("retried {id} {retry}"));
+    unless_deleted(queue.batch(retry))
 }
 
 fn stop(batch: &Batch) -> Lived<()> {
     let id = batch.id();
     say(&format!("stopping {id}"));
-    batch.stop()?;
+    unless_deleted(batch.stop())?;
     say(&format!("stopped {id}"));
     Ok(())
 }
 
+fn resume(batch: &Batch) -> Lived<()> {
+    let id = batch.id();
+    say(&format!("resuming {id} {}", work::now_ms()));
+    unless_deleted(batch.resume())?;
+    say(&format!("resumed {id}"));
+    Ok(())
+}
+
+fn delete(batch: &Batch) -> Lived<()> {
+    let id = batch.id();
+    say(&format!("deleting {id}"));
+    unless_deleted(batch.delete())?;
+    say(&format!("deleted {id}"));
+    Ok(())
+}
+
+/// `None` when what was asked of is deleted: by age, by another thread.
+fn unless_deleted<T>(result: Result<T, impl Into<WaitError>>) -> Lived<Option<T>> {
+    match result.map_err(Into::into) {
+        Ok(found) => Ok(Some(found)),
+        Err(WaitError::Batch(BatchError::NotFound { .. })) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Says which outcomes the batch has.
 fn report(batch: &Batch) -> Lived<()> {
+    let Some(prints) = unless_deleted(fingerprints(batch))? else {
+        return Ok(());
+    };
     let mut line = format!("outcomes {}", batch.id());
-    for (index, print) in fingerprints(batch)? {
+    for (index, print) in prints {
         line += &format!(" {index}:{print}");
     }
     say(&line);
@@ -157,7 +355,7 @@ fn report(batch: &Batch) -> Lived<()> {
 }
 
 /// A number for each outcome of the batch that changes when anything of the outcome does.
-pub(crate) fn fingerprints(batch: &Batch) -> Lived<Vec<(usize, u64)>> {
+pub(crate) fn fingerprints(batch: &Batch) -> Result<Vec<(usize, u64)>, BatchError> {
     let mut prints = Vec::new();
     for item in batch.outcomes()? {
         let item = item?;

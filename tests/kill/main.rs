@@ -1,5 +1,7 @@
-//! Kills a process with SIGKILL again and again while it creates, opens, fills and works a queue, and
-//! holds what it acknowledged against what is there afterwards.
+//! Kills a process with SIGKILL again and again while it creates, opens, fills, steers, works and empties a
+//! queue, and holds what it acknowledged against what is there afterwards: outcomes and table rows, stops and
+//! pauses, retries of failed items, deletions and what is kept, idempotency keys. At every other opening the
+//! operations have other names.
 //!
 //! `BATCHWRIGHT_KILLS` sets how often (50 by default), `BATCHWRIGHT_KILL_SEED` with which random numbers.
 //! When a kill hits is a race all the same: the seed narrows a failure down and does not repeat it.
@@ -8,12 +10,14 @@
     reason = "the summary of a run is read by people"
 )]
 
+mod checks;
 mod child;
 mod history;
 mod work;
 
-use batchwright::{BatchFilter, State};
-use child::Role;
+use batchwright::testing;
+use batchwright::{BatchError, BatchFilter, State};
+use child::{Part, Role};
 use history::{Checked, History};
 use std::io::{BufRead, BufReader};
 use std::process::Child;
@@ -48,7 +52,15 @@ fn nothing_acknowledged_is_lost_by_kill_9() -> Checked {
             .map_err(|error| format!("BATCHWRIGHT_KILL_SEED={seed}, {}: {error}", dir.display()))?;
         std::fs::remove_dir_all(&dir)?;
     }
-    println!("{:#?}", killer.tally);
+    let tally = &killer.tally;
+    println!("{tally:#?}");
+    let idle = tally.recounts == 0
+        || tally.planted == 0
+        || tally.retried == 0
+        || tally.refused == 0
+        || tally.deleted_by_request == 0
+        || tally.gone <= tally.deleted_by_request;
+    ensure!(kills < 50 || !idle, "something was never done: {tally:?}");
     Ok(())
 }
 
@@ -69,8 +81,29 @@ struct Tally {
     before_the_first_open_ended: u64,
     before_another_open_ended: u64,
     stores: u64,
+    recounts: u64,
+    planted: usize,
     acknowledged: usize,
+    retried: usize,
+    deleted_by_request: usize,
+    /// Deleted by request or because they were old.
+    gone: usize,
+    /// Submissions under the key of a batch that is gone.
+    refused: usize,
     outcomes: usize,
+}
+
+impl Tally {
+    fn add(&mut self, history: &History) {
+        self.stores += 1;
+        self.planted += history.planted.len();
+        self.acknowledged += history.acknowledged.len();
+        self.retried += history.retried.values().flatten().count();
+        self.deleted_by_request += history.deleted.len();
+        self.gone += history.gone.len();
+        self.refused += history.refused;
+        self.outcomes += history.seen.len();
+    }
 }
 
 /// What a child says when its queue is open.
@@ -88,9 +121,13 @@ struct Moment {
 impl Moment {
     fn has_come(&self, heard: &[String]) -> bool {
         let last = heard.last().map_or("", String::as_str);
-        heard.len() >= self.lines && last.starts_with(self.then)
+        let is_now = heard.len() >= self.lines && last.starts_with(self.then);
+        // What is waited for may not come any more.
+        is_now || heard.len() >= MOST_LINES
     }
 }
+
+const MOST_LINES: usize = 3_000;
 
 struct Killer {
     random: Random,
@@ -103,15 +140,27 @@ impl Killer {
     fn live_through(&mut self, history: &mut History) -> Checked {
         let mut was_open = false;
         for round in 0..KILLS_PER_STORE {
+            // Once: whoever plants again could decode what was planted before.
+            if was_open && history.planted.is_empty() && self.random.below(2) == 0 {
+                history.plant()?;
+            }
             let role = if round > 0 && self.random.below(4) == 0 {
                 Role::Work
             } else {
                 Role::Submit {
                     first_seed: history.next_seed(),
-                    again: history.unknown(),
+                    again: history.submit_again(),
+                    retry: history.retry_again(),
                 }
             };
-            let opened = self.kill_one(history, &role, was_open)?;
+            let part = Part {
+                role,
+                renamed: round % 2 == 1,
+                forgets: self.random.below(4) == 0,
+                paused: history.paused(),
+                undecodable: history.undecodable(),
+            };
+            let opened = self.kill_one(history, &part, was_open)?;
             was_open |= opened;
             // Now and then the next child finds what the last one left, and nobody has looked before;
             // mostly so while there is no store, because looking creates it.
@@ -123,17 +172,15 @@ impl Killer {
         }
         work_to_the_end(history)?;
         self.look(history)?;
-        self.tally.stores += 1;
-        self.tally.acknowledged += history.acknowledged();
-        self.tally.outcomes += history.outcomes();
+        self.tally.add(history);
         Ok(())
     }
 
     /// Starts a child and kills it. True if its open had ended.
-    fn kill_one(&mut self, history: &mut History, role: &Role, was_open: bool) -> Checked<bool> {
-        let moment = self.choose_moment(role, was_open)?;
+    fn kill_one(&mut self, history: &mut History, part: &Part, was_open: bool) -> Checked<bool> {
+        let moment = self.choose_moment(part, was_open)?;
         let born = Instant::now();
-        let mut child = child::start(&history.dir, role)?;
+        let mut child = child::start(&history.dir, part)?;
         let lines = listen(&mut child)?;
         let store = history.dir.join("store");
         while !history.dir.join(moment.file).exists() && !store.exists() {
@@ -155,7 +202,7 @@ impl Killer {
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {
                     child.kill()?;
-                    return Err(format!("{role:?} hangs after {heard:?}").into());
+                    return Err(format!("{part:?} hangs after {heard:?}").into());
                 }
             }
         }
@@ -164,11 +211,9 @@ impl Killer {
         child.kill()?;
         let status = child.wait()?;
         heard.extend(lines);
-        for line in &heard {
-            history.hear(line)?;
-        }
+        history.hear_all(part, &heard)?;
         if status.code().is_some() {
-            return Err(format!("{role:?} ended by itself, {status}").into());
+            return Err(format!("{part:?} ended by itself, {status}").into());
         }
         let opened = heard.iter().any(|line| line == OPEN);
         self.tally.kills += 1;
@@ -177,7 +222,7 @@ impl Killer {
         Ok(opened)
     }
 
-    fn choose_moment(&mut self, role: &Role, was_open: bool) -> Checked<Moment> {
+    fn choose_moment(&mut self, part: &Part, was_open: bool) -> Checked<Moment> {
         let whenever = Moment {
             file: "",
             lines: 0,
@@ -211,11 +256,18 @@ impl Killer {
                 ..whenever
             });
         }
-        if matches!(role, Role::Work) {
+        if matches!(part.role, Role::Work) {
             // It says nothing more when its work is done.
             return Ok(Moment {
                 then: OPEN,
                 wait: Duration::from_micros(self.random.below(5_000)),
+                ..whenever
+            });
+        }
+        if !part.undecodable.is_empty() && self.random.below(2) == 0 {
+            // Once in a life.
+            return Ok(Moment {
+                then: "failed",
                 ..whenever
             });
         }
@@ -224,8 +276,20 @@ impl Killer {
         let lines = 1 + self.random.below(if long { 1_500 } else { 150 });
         let lines = usize::try_from(lines)?;
         // Right after it was told something, which must then be so; or at any time.
-        let told = ["submitted", "stopped", "resumed", "outcomes"];
-        let then = told.get(usize::try_from(self.random.below(8))?);
+        let told = [
+            "submitted",
+            "stopped",
+            "resumed",
+            "outcomes",
+            "retrying",
+            "retried",
+            "deleting",
+            "deleted",
+            "paused",
+            "unpaused",
+            "pruning",
+        ];
+        let then = told.get(usize::try_from(self.random.below(16))?);
         let wait_us = then.map_or_else(|| self.random.below(5_000), |_| 0);
         Ok(Moment {
             lines,
@@ -237,8 +301,16 @@ impl Killer {
 
     /// Checks what is there, exactly as the kill left it: with no operation registered nothing runs.
     fn look(&mut self, history: &mut History) -> Checked {
+        // Now and then all rows, before anybody adds one.
+        let stored = if self.random.below(3) == 0 {
+            self.tally.recounts += 1;
+            let stored = testing::recount(&history.dir)?;
+            Some(stored.into_iter().map(u64::from).collect())
+        } else {
+            None
+        };
         let queue = work::frozen(&history.dir).open()?;
-        history.check(&queue)?;
+        history.check(&queue, stored.as_ref())?;
         Ok(queue.shutdown(PATIENCE)?)
     }
 }
@@ -265,8 +337,19 @@ fn listen(child: &mut Child) -> Checked<Receiver<String>> {
 }
 
 /// Lets everything complete that was ever begun.
-fn work_to_the_end(history: &History) -> Checked {
-    let queue = work::working(&history.dir).open()?;
+fn work_to_the_end(history: &mut History) -> Checked {
+    let queue = work::finishing(&history.dir).open()?;
+    for operation in [work::GRANT, work::NOTIFY, work::LEGACY] {
+        queue.unpause(operation)?;
+    }
+    for id in history.undecodable() {
+        history.hear(&format!("failing {id}"))?;
+        match queue.batch(id).and_then(|batch| batch.fail_undecodable()) {
+            // It failed, or was deleted, without anybody being told.
+            Err(BatchError::Ended { .. } | BatchError::NotFound { .. }) => {}
+            failed => drop(failed?),
+        }
+    }
     for stopped in queue.batches(BatchFilter::all().state(State::Stopped)) {
         queue.batch(stopped?.id)?.resume()?;
     }
