@@ -22,12 +22,12 @@ impl Operation for Read {
     }
 }
 
-const ROUNDS: usize = 20;
+const ROUNDS: usize = 12;
 /// So many rounds show how much a queue needs for them.
-const FIRST_ROUNDS: usize = 5;
+const FIRST_ROUNDS: usize = 4;
 /// After this round the queue is opened again.
-const REOPENED: usize = 12;
-const BATCHES: usize = 200;
+const REOPENED: usize = 8;
+const BATCHES: usize = 100;
 const ITEMS: usize = 100;
 
 /// The storage engine's flusher looks every half second; far longer than it needs.

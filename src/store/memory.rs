@@ -72,6 +72,7 @@ impl MemoryDisk {
     }
 
     /// Rows on the disk.
+    #[cfg(feature = "testing")]
     pub(crate) fn rows(&self) -> usize {
         self.disk().rows.len()
     }
