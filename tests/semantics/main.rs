@@ -18,6 +18,7 @@ mod handlers;
 mod idempotency;
 mod import;
 mod items;
+mod json;
 mod listing;
 mod meetings;
 mod ordering_keys;
