@@ -20,6 +20,8 @@ impl Kind {
 pub(crate) struct Terms {
     /// One of a few keys.
     pub(crate) key: Option<u8>,
+    /// As JSON, and not as values.
+    pub(crate) json: bool,
     pub(crate) priority: i8,
     pub(crate) delay_s: Option<u64>,
 }
@@ -134,8 +136,10 @@ fn kind() -> impl Strategy<Value = Kind> {
 
 fn terms() -> impl Strategy<Value = Terms> {
     let delay_s = prop_oneof![4 => Just(None), 1 => (0..200u64).prop_map(Some)];
-    (prop::option::of(0..4u8), -1..=1i8, delay_s).prop_map(|(key, priority, delay_s)| Terms {
+    let key = prop::option::of(0..4u8);
+    (key, any::<bool>(), -1..=1i8, delay_s).prop_map(|(key, json, priority, delay_s)| Terms {
         key,
+        json,
         priority,
         delay_s,
     })

@@ -11,6 +11,9 @@ use proptest::sample::Index;
 use proptest::test_runner::TestCaseError;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Few, so that runs meet it.
@@ -56,6 +59,7 @@ pub(crate) struct Content {
     pub(crate) kind: Kind,
     pub(crate) items: Vec<Item>,
     pub(crate) key: Option<u8>,
+    pub(crate) json: bool,
     pub(crate) priority: i8,
     pub(crate) not_before: Option<SystemTime>,
     pub(crate) origin: Option<Origin>,
@@ -74,6 +78,7 @@ impl Content {
             kind,
             items,
             key: None,
+            json: false,
             priority: 0,
             not_before: None,
             origin: None,
@@ -200,14 +205,7 @@ impl Run {
                 Ok(())
             }
             Action::Wait { which } => match self.pick(which) {
-                Some(id) => {
-                    let report = self
-                        .queue
-                        .batch(id)?
-                        .wait_timeout(Duration::from_millis(3))?;
-                    let ended = report.is_none_or(|report| report.status.state.has_ended());
-                    hold(ended, || format!("the wait for batch {id} ended before it"))
-                }
+                Some(id) => self.wait(id),
                 None => Ok(()),
             },
             Action::Check => self.check(),
@@ -226,6 +224,32 @@ impl Run {
                 self.reopen()
             }
         }
+    }
+
+    /// Waits a moment for a batch, and looks as one who awaits or watches it would.
+    fn wait(&self, id: BatchId) -> Held {
+        let batch = self.queue.batch(id)?;
+        let waited = batch.wait_timeout(Duration::from_millis(3))?;
+        let looked = pin!((&batch).into_future()).poll(&mut Context::from_waker(Waker::noop()));
+        let seen = batch.watch().next().transpose()?;
+        let ended = |status: &Status| status.state.has_ended();
+        let reports = [
+            waited.as_ref().map(|report| ended(&report.status)),
+            match &looked {
+                Poll::Ready(report) => Some(ended(&report.clone()?.status)),
+                Poll::Pending => None,
+            },
+        ];
+        // Who looks later sees no less.
+        let order = [
+            reports[0],
+            reports[1],
+            seen.as_ref().map(ended).filter(|ended| *ended),
+        ];
+        let right = !reports.contains(&Some(false)) && order.is_sorted();
+        hold(right && seen.is_some(), || {
+            format!("of batch {id} was seen {waited:?}, {looked:?}, {seen:?}")
+        })
     }
 
     /// Lets everything come to its end, and looks at it.
@@ -312,6 +336,7 @@ impl Run {
         let now = self.now();
         Content {
             key: terms.key,
+            json: terms.json,
             priority: terms.priority,
             not_before: terms
                 .delay_s
@@ -476,6 +501,15 @@ pub(crate) fn submit(queue: &Queue, content: &Content) -> Result<BatchId, Submit
     }
     if let Some(key) = content.key {
         options = options.idempotency_key(format!("key {key}"));
+    }
+    if content.json {
+        let json = serde_json::to_vec(&content.items);
+        let json = json.map_err(|error| SubmitError::Unknown {
+            reason: error.to_string(),
+        })?;
+        return Ok(queue
+            .submit_json_with(name(content.kind), json, options)?
+            .id());
     }
     let items = content.items.iter().copied();
     Ok(match content.kind {
