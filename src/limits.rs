@@ -85,8 +85,9 @@ pub(crate) const KEYS_SWEPT: usize = 4;
 /// Ended batches that are looked at in one view, when old ones are to be deleted. Commits wait meanwhile.
 pub(crate) const SWEEP_PAGE: usize = 64;
 
-/// Batches that are deleted in one commit. Their rows are read for it, on the writer's time.
-pub(crate) const DELETED_AT_ONCE: usize = 4;
+/// Batches that are deleted in one commit, as long as they are small: their rows are read for it, on the writer's
+/// time, and [`GROUP_BYTES`] end the group.
+pub(crate) const DELETED_AT_ONCE: usize = 16;
 
 /// The shortest and the longest time between two looks at all ended batches.
 pub(crate) const SWEEP_EVERY: std::ops::RangeInclusive<Duration> =

@@ -91,9 +91,11 @@ pub(crate) enum Steered {
     },
     /// There is no such batch.
     NotFound,
-    /// Durable: so many batches are deleted.
+    /// Durable: so many batches are deleted, of so many that were looked at. The others are to be asked for
+    /// again.
     Deleted {
         batches: u64,
+        looked_at: usize,
     },
     /// The batch's records are missing or damaged. Nothing is stored.
     Unreadable {

@@ -70,13 +70,16 @@ pub(crate) fn sweep(shared: &Arc<Shared>, cutoff: Timestamp) -> Result<Swept, Ba
                 *oldest = ended_at.min(*oldest);
             }
         }
-        for batches in due.chunks(limits::DELETED_AT_ONCE) {
-            let deletion = Deletion::Ended(batches.to_vec(), cutoff);
-            if let Steered::Deleted { batches } =
-                shared.steer(|reply| Command::Delete(deletion, reply))?
-            {
-                swept.deleted += batches;
-            }
+        let mut left = &due[..];
+        while !left.is_empty() {
+            let some = &left[..left.len().min(limits::DELETED_AT_ONCE)];
+            let deletion = Deletion::Ended(some.to_vec(), cutoff);
+            let answer = shared.steer(|reply| Command::Delete(deletion, reply))?;
+            let Steered::Deleted { batches, looked_at } = answer else {
+                break;
+            };
+            swept.deleted += batches;
+            left = left.get(looked_at.max(1)..).unwrap_or_default();
         }
     }
 }

@@ -7,6 +7,7 @@ use super::recovery;
 use super::writer::{Active, Caller, Writer};
 use crate::events::QueueEvent;
 use crate::kernel::{BatchId, Input, OperationIndex, Timestamp};
+use crate::limits;
 use crate::status::Blocked;
 use crate::store::record::Summary;
 use crate::store::{StoreError, codec, keys};
@@ -96,12 +97,17 @@ impl Writer {
             }
             Deletion::Ended(batches, by) => {
                 let before = self.round.deleted.len();
+                let mut looked_at = 0;
                 for batch in batches {
+                    if looked_at > 0 && self.round.bytes >= limits::GROUP_BYTES {
+                        break;
+                    }
+                    looked_at += 1;
                     // What cannot be read is kept: nobody asked for this one.
                     let _ = self.delete_one(batch, Some(by));
                 }
                 let batches = (self.round.deleted.len() - before) as u64;
-                Steered::Deleted { batches }
+                Steered::Deleted { batches, looked_at }
             }
         };
         // Told when it is durable.
@@ -138,7 +144,10 @@ impl Writer {
             }
         }
         self.remove_batch(batch)?;
-        Ok(Steered::Deleted { batches: 1 })
+        Ok(Steered::Deleted {
+            batches: 1,
+            looked_at: 1,
+        })
     }
 
     pub(super) fn pause(

@@ -5,7 +5,10 @@ use crate::harness::{
     outcomes, outputs, queue_on, sum,
 };
 use batchwright::testing::CommitFault;
-use batchwright::{BatchError, BatchFilter, Failure, State, SubmitError, SubmitOptions, WaitError};
+use batchwright::{
+    AtLeastOnce, BatchError, BatchFilter, Context, Failure, Queue, State, SubmitError,
+    SubmitOptions, WaitError,
+};
 use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -58,7 +61,7 @@ fn a_deleted_batch_is_gone_for_every_handle_and_after_reopening() -> Tested {
         Some(Err(gone.clone()))
     );
 
-    let check = |queue: &batchwright::Queue| -> Tested {
+    let check = |queue: &Queue| -> Tested {
         assert_eq!(queue.batch(id).map(|b| b.id()), Err(gone.clone()));
         let listed: Vec<_> = queue
             .batches(BatchFilter::all())
@@ -367,5 +370,32 @@ fn deleting_and_resuming_at_once_is_one_of_the_two() -> Tested {
             other => return Err(format!("{other:?}").into()),
         }
     }
+    Ok(())
+}
+
+#[test]
+fn large_batches_are_pruned_a_few_in_a_commit_and_all_of_them() -> Tested {
+    let (disk, clock) = fresh();
+    let length = |text: String, _: &mut Context<AtLeastOnce>| Ok(text.len());
+    let queue = Queue::builder("unused")
+        .clock(clock.clone())
+        .register_fn("length", length)
+        .open_in_memory(&disk)?;
+    let rows = disk.rows();
+    for _ in 0..9 {
+        // 3 MB: two of them are more than one commit takes.
+        let texts = (0..60).map(|_| "x".repeat(50_000));
+        queue.submit_named("length", texts)?.ends()?;
+    }
+    clock.advance(DAY);
+    let young = queue.submit_named("length", ["young".to_owned()])?;
+    young.ends()?;
+    let before = disk.commits();
+    assert_eq!(queue.prune(DAY)?, 9);
+    let commits = disk.commits() - before;
+    assert!(commits >= 5, "all in {commits} commits");
+    assert_eq!(young.status()?.state, State::Completed);
+    young.delete()?;
+    assert_eq!(disk.rows(), rows);
     Ok(())
 }
