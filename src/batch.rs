@@ -166,7 +166,9 @@ impl<O> Batch<O> {
     /// and priority: durable when this returns. The new batch's
     /// [`Status::retry_of`](crate::Status::retry_of) is this one, and an item's
     /// [idempotency key](crate::Context::idempotency_key) stays what it was. An item is run again by one
-    /// batch only: calling this twice cannot run it twice.
+    /// batch only: calling this twice cannot run it twice. Where items failed as
+    /// [`UNREADABLE_ITEM`](crate::Failure::UNREADABLE_ITEM), those of the new batch that still cannot be
+    /// decoded fail again, as after [`fail_undecodable`](Self::fail_undecodable).
     ///
     /// # Errors
     /// [`BatchError::NothingFailed`], [`BatchError::AlreadyRetried`] with the batch that runs the failed

@@ -1,8 +1,8 @@
 //! Canonical JSON: two writings of the same content are the same text.
 //!
 //! Members are in the order of their names, those that are null are left out (a field that an operation's item
-//! type has got since is none in what was submitted before), there are no spaces, and texts are escaped in one way. Numbers
-//! stay as they are written: read as `f64`, two different large integers would become one.
+//! type has got since is none in what was submitted before), there are no spaces, and texts are escaped in one
+//! way. Numbers stay as they are written: read as `f64`, two different large integers would become one.
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum QueueEvent {
-    /// A batch was completed or stopped.
+    /// A batch was completed or stopped. Told when its status shows it, before those who wait for it are woken.
     BatchEnded {
         /// The batch.
         id: BatchId,
@@ -26,7 +26,8 @@ pub enum QueueEvent {
         /// Items that failed.
         failed: u64,
     },
-    /// Nothing more of an operation starts.
+    /// Nothing more of an operation starts. A pause is told, and an item that cannot be decoded, also when the
+    /// other one holds the operation up already.
     OperationBlocked {
         /// The operation's name.
         operation: String,

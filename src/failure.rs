@@ -37,7 +37,8 @@ impl Failure {
     /// The code of an item whose handler panicked; the message is the panic's text.
     pub const PANICKED: &'static str = "panicked";
     /// The code of an item that can be written as JSON but not read back, though nothing changed since it
-    /// was submitted: a float that is not a number, for example, or very deep nesting.
+    /// was submitted: a float that is not a number, for example, or very deep nesting. Also of one that can
+    /// be read no more and was given up with [`fail_undecodable`](crate::Batch::fail_undecodable).
     pub const UNREADABLE_ITEM: &'static str = "unreadable_item";
     /// The code of an item whose output is larger than [`limits::PAYLOAD_BYTES`] or is not JSON.
     pub const INVALID_OUTPUT: &'static str = "invalid_output";

@@ -72,7 +72,8 @@ pub struct ItemOutcome<T> {
 /// The outcomes of a batch, in item order: from [`Batch::outcomes`](crate::Batch::outcomes).
 ///
 /// Of a batch that runs these are the outcomes that were durable when the iterator was made, and maybe
-/// some that came later; items without one are left out. They are read as the iterator goes on, a part of the journal at a time.
+/// some that came later; items without one are left out. They are read as the iterator goes on, a part of
+/// the journal at a time.
 #[must_use = "outcomes are read as the iterator goes on"]
 pub struct Outcomes<O> {
     reader: JournalReader,

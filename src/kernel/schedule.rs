@@ -1,7 +1,7 @@
 //! One operation's share of the work: whose turn it is, and how large a slice.
 //!
-//! Batches of a higher priority go first. Of equal priority they take turns by slice. A batch that got a slice goes behind all others, so that a
-//! small batch behind many large ones ends early.
+//! Batches of a higher priority go first. Of equal priority they take turns by slice: a batch that got a slice
+//! goes behind all others, so that a small batch behind many large ones ends early.
 
 use super::BatchId;
 use super::input::OperationSpec;

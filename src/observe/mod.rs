@@ -11,8 +11,8 @@
 //! # What is never told
 //!
 //! Items, outputs, failures (their codes, messages and details), panic texts, table rows and their keys,
-//! ordering keys, idempotency keys, owners, labels and reasons of pauses. Operations are named and batches and items numbered; with
-//! these, `Batch` has the rest for those who may see it.
+//! ordering keys, idempotency keys, owners, labels and reasons of pauses. Operations are named and batches and
+//! items numbered; with these, `Batch` has the rest for those who may see it.
 //!
 //! # Traces: feature `tracing`
 //!

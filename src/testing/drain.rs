@@ -22,8 +22,8 @@ use std::sync::Arc;
 ///   [`SubmitError::Full`](crate::SubmitError::Full) where it would wait for room.
 /// - What runs when is fixed. Of those with the highest priority, batches take turns, up to 16 items at a
 ///   time, in the order in which they were submitted; within its turn a batch runs its items in their order.
-///   How long a handler takes changes nothing. As long as one thread at a time submits, and a [`ManualClock`](super::ManualClock) is the
-///   clock, the same calls give the same attempts in the same order.
+///   How long a handler takes changes nothing. As long as one thread at a time submits, and a
+///   [`ManualClock`](super::ManualClock) is the clock, the same calls give the same attempts in the same order.
 pub struct DrainedQueue {
     queue: Queue,
     drainer: Drainer,
