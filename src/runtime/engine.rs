@@ -102,20 +102,7 @@ impl Engine {
         });
         shared.set_engine(&engine);
         let loaded = recovery::load_unfinished(&committer, found, &shared).map_err(damaged)?;
-        let (work, work_queue) = unbounded();
-        let (leased, leased_queue) = unbounded();
-        let (lease_home, lease_returns) = unbounded();
-        let outlets = Outlets {
-            work,
-            leased,
-            lease_home: lease_returns,
-            leased_queue: leased_queue.clone(),
-        };
-        let bench = Bench {
-            work: work_queue,
-            leased: leased_queue,
-            lease_home,
-        };
+        let (outlets, bench) = channels();
         let durable_writes = Arc::new(AtomicU64::new(0));
         let tables = Tables::new(
             Arc::clone(&setup.store),
@@ -142,24 +129,12 @@ impl Engine {
         observe::opened(&dir, setup.workers, shared.operations.len());
         observe::recovered(unfinished);
 
-        let (lives, writer_lives) = bounded(0);
-        start_watchdog(&shared, writer_lives)?;
-        for number in 0..setup.workers {
-            let worker = Worker::new(Arc::clone(&shared), Arc::clone(&setup.store), bench.clone());
-            start_worker(&shared, number, worker)?;
-        }
-        let name = "batchwright-writer".to_owned();
-        spawn(&shared, name, Role::Writer, move || {
-            writer.run();
-            drop(lives);
-        })?;
-        if let Some(keep) = setup.keep_ended {
-            let queue = Arc::clone(&shared);
-            let name = "batchwright-retention".to_owned();
-            spawn(&shared, name, Role::Worker, move || {
-                retention::keep_for(&queue, keep);
-            })?;
-        }
+        let threads = Threaded {
+            store: setup.store,
+            workers: setup.workers,
+            keep_ended: setup.keep_ended,
+        };
+        threads.start(&shared, writer, &bench)?;
         listen_to_clock(&shared);
         Ok((engine, bench))
     }
@@ -220,6 +195,56 @@ pub(crate) fn recount(setup: &Setup) -> Result<BTreeSet<BatchId>, OpenError> {
     let rows = setup.store.scan(&[], &keys::successor(&[u8::MAX]));
     let batches = rows.filter_map(|row| row.map(|(key, _)| keys::goes_with(&key)).transpose());
     batches.collect::<Result<_, _>>().map_err(damaged)
+}
+
+/// The channels between the writer and whoever runs what it hands out.
+fn channels() -> (Outlets, Bench) {
+    let (work, work_queue) = unbounded();
+    let (leased, leased_queue) = unbounded();
+    let (lease_home, lease_returns) = unbounded();
+    let outlets = Outlets {
+        work,
+        leased,
+        lease_home: lease_returns,
+        leased_queue: leased_queue.clone(),
+    };
+    let bench = Bench {
+        work: work_queue,
+        leased: leased_queue,
+        lease_home,
+    };
+    (outlets, bench)
+}
+
+/// What is left of a [`Setup`] when its threads are to be started.
+struct Threaded {
+    store: Arc<dyn Store>,
+    workers: usize,
+    keep_ended: Option<Duration>,
+}
+
+impl Threaded {
+    fn start(self, shared: &Arc<Shared>, writer: Writer, bench: &Bench) -> Result<(), OpenError> {
+        let (lives, writer_lives) = bounded(0);
+        start_watchdog(shared, writer_lives)?;
+        for number in 0..self.workers {
+            let worker = Worker::new(Arc::clone(shared), Arc::clone(&self.store), bench.clone());
+            start_worker(shared, number, worker)?;
+        }
+        let name = "batchwright-writer".to_owned();
+        spawn(shared, name, Role::Writer, move || {
+            writer.run();
+            drop(lives);
+        })?;
+        if let Some(keep) = self.keep_ended {
+            let queue = Arc::clone(shared);
+            let name = "batchwright-retention".to_owned();
+            spawn(shared, name, Role::Worker, move || {
+                retention::keep_for(&queue, keep);
+            })?;
+        }
+        Ok(())
+    }
 }
 
 fn read_meta(setup: &Setup) -> Result<Meta, OpenError> {
