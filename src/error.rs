@@ -313,16 +313,14 @@ fn first(items: &[InvalidItem]) -> String {
 
 /// An import stopped at a chunk that was not accepted. The chunks before it are durable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the import stopped at item {first_index}, after {accepted} accepted items: {errors}")]
+#[error("the import stopped at item {accepted}: {source}")]
 #[non_exhaustive]
 pub struct ImportError {
-    /// Items that are durable in batches, of this import or of an earlier one under the same key.
+    /// Items that are durable in batches, of this import or of an earlier one under the same key; so also
+    /// the place of the refused chunk's first item, from 0.
     pub accepted: u64,
-    /// The place of the refused chunk's first item in the import, from 0.
-    pub first_index: u64,
     /// Why the chunk was refused. Invalid items are numbered through the whole import.
-    #[source]
-    pub errors: SubmitError,
+    pub source: SubmitError,
 }
 
 /// Why something could not be done to a batch, or learnt of it.

@@ -42,11 +42,7 @@ pub(crate) fn import<O: Operation>(
         deleted: Vec::new(),
         items: 0,
     };
-    let refused = |accepted, errors| ImportError {
-        accepted,
-        first_index: accepted,
-        errors,
-    };
+    let refused = |accepted, source| ImportError { accepted, source };
     let target = target::<O>(queue).map_err(|error| refused(0, error))?;
     // Before any item is drawn, and also when there is none.
     options.check().map_err(|error| refused(0, error))?;
@@ -107,11 +103,10 @@ impl Chunk {
             Ok(batch) => import.batches.push(batch),
             // It was worked, and deleted since.
             Err(SubmitError::Deleted { batch }) => import.deleted.push(batch),
-            Err(errors) => {
+            Err(source) => {
                 return Err(ImportError {
                     accepted: import.items,
-                    first_index: import.items,
-                    errors,
+                    source,
                 });
             }
         }

@@ -178,7 +178,7 @@ pub(crate) fn refused(_: &Path) -> Tested {
             );
             let named = queue.submit_named("call", [1]).map(|batch| batch.id());
             assert_eq!(named, Err(refused.clone()));
-            let import = queue.import::<Call>("key", [1]).map_err(|e| e.errors);
+            let import = queue.import::<Call>("key", [1]).map_err(|e| e.source);
             assert_eq!(import.map(|i| i.items), Err(refused));
             for batch in &batches {
                 assert_eq!(batch.status(), Err(gone.clone()));

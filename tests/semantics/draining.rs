@@ -573,7 +573,7 @@ fn an_import_into_a_full_queue_is_refused_instead_of_waiting() -> Tested {
     let bystander = Bystander::enter_drained(&queue)?;
     let refused = queue.import::<Call>("all", 0..100);
     let error = refused.err().ok_or("it was not refused")?;
-    assert!(matches!(error.errors, SubmitError::Full { .. }), "{error}");
+    assert!(matches!(error.source, SubmitError::Full { .. }), "{error}");
     assert_eq!(error.accepted, 20);
     assert_eq!(queue.drain()?, 20);
     // As it says: the same import again goes on where it stopped.

@@ -113,7 +113,7 @@ fn everybody_who_waits_is_woken_with_the_failure() -> Tested {
             "{stopped:?}"
         );
         let imported = importing.join().map_err(|_| "the importer panicked")?;
-        let imported = imported.map_err(|error| error.errors);
+        let imported = imported.map_err(|error| error.source);
         assert!(
             matches!(
                 imported,

@@ -281,7 +281,7 @@ fn inside_a_read_everything_that_commits_or_reads_is_refused() -> Tested {
     queue.read(|_| {
         let refused = queue.submit::<Post>([1]).map(|b| b.id());
         assert_eq!(refused, Err(SubmitError::WouldDeadlock));
-        let import = queue.import::<Post>("key", [1]).map_err(|e| e.errors);
+        let import = queue.import::<Post>("key", [1]).map_err(|e| e.source);
         assert!(matches!(import, Err(SubmitError::WouldDeadlock)));
         assert_eq!(running.stop(), Err(BatchError::WouldDeadlock));
         assert_eq!(stopped.resume(), Err(BatchError::WouldDeadlock));

@@ -111,9 +111,9 @@ fn the_same_key_with_other_content_stops_at_the_first_chunk_that_differs() -> Te
         .import::<Mail>("file", changed)
         .err()
         .ok_or("it was accepted")?;
-    assert_eq!((error.accepted, error.first_index), (10, 10));
+    assert_eq!(error.accepted, 10);
     let batch = ids(&first)[1];
-    assert_eq!(error.errors, SubmitError::KeyConflict { batch });
+    assert_eq!(error.source, SubmitError::KeyConflict { batch });
     assert_eq!(queue.batches(BatchFilter::all()).count(), 5);
     bystander.assert_unchanged(&queue);
     Ok(())
@@ -134,8 +134,8 @@ fn under_another_limit_of_items_an_import_is_another_one_and_the_key_is_taken() 
     let error = queue.import::<Mail>("file", 0..30).err();
     let error = error.ok_or("it was accepted")?;
     let batch = ids(&first)[0];
-    assert_eq!(error.errors, SubmitError::KeyConflict { batch });
-    assert_eq!((error.accepted, error.first_index), (0, 0));
+    assert_eq!(error.source, SubmitError::KeyConflict { batch });
+    assert_eq!(error.accepted, 0);
     bystander.assert_unchanged(&queue);
     Ok(())
 }
@@ -149,7 +149,7 @@ fn options_out_of_range_are_refused_before_an_item_is_drawn() -> Tested {
     let bystander = Bystander::enter(&queue)?;
     let refused = |key: &str, items: &mut dyn Iterator<Item = u64>| {
         let error = queue.import::<Mail>(key, items).err();
-        error.is_some_and(|error| matches!(error.errors, SubmitError::InvalidOption { .. }))
+        error.is_some_and(|error| matches!(error.source, SubmitError::InvalidOption { .. }))
     };
     let mut items = 0..5;
     assert!(refused("", &mut items));
@@ -179,8 +179,8 @@ fn a_refused_chunk_ends_the_import_with_all_its_bad_items_numbered_through() -> 
         .import::<Checked>("file", items)
         .err()
         .ok_or("it was accepted")?;
-    assert_eq!((error.accepted, error.first_index), (20, 20));
-    let SubmitError::Invalid { items } = error.errors else {
+    assert_eq!(error.accepted, 20);
+    let SubmitError::Invalid { items } = error.source else {
         return Err(format!("{error}").into());
     };
     let bad: Vec<_> = items
@@ -277,7 +277,7 @@ fn an_import_that_waits_for_room_ends_when_the_queue_closes() -> Tested {
         queue.shutdown(crate::harness::AMPLE)?;
         let imported = importing.join().map_err(|_| "the import panicked")?;
         match imported {
-            Err(error) => assert_eq!(error.errors, SubmitError::Closed),
+            Err(error) => assert_eq!(error.source, SubmitError::Closed),
             Ok(import) => assert_eq!(import.items, 30),
         }
         Ok(())
@@ -302,7 +302,7 @@ fn an_import_in_a_handler_does_not_wait_for_room() -> Tested {
             .ok_or_else(|| Failure::permanent("no_queue", "not set"))?;
         match queue.import::<Checked>("file", 1..=30) {
             Ok(_) => Err(Failure::permanent("accepted", "there was room")),
-            Err(error) => match error.errors {
+            Err(error) => match error.source {
                 SubmitError::Full { .. } => Ok(n + error.accepted),
                 error => Err(Failure::permanent("other", error.to_string())),
             },
@@ -371,7 +371,7 @@ fn an_import_keeps_to_the_limit_of_bytes() -> Tested {
         .import::<Mail>("another file", [1, large, 1])
         .err()
         .ok_or("it was accepted")?;
-    assert_eq!((error.accepted, error.first_index), (1, 1));
-    assert_eq!(error.errors, SubmitError::BatchTooLarge { limit: 10 });
+    assert_eq!(error.accepted, 1);
+    assert_eq!(error.source, SubmitError::BatchTooLarge { limit: 10 });
     Ok(())
 }

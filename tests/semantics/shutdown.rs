@@ -97,7 +97,7 @@ fn afterwards_every_call_answers_closed_and_a_second_shutdown_is_nothing() -> Te
         queue.submit::<Call>([1]).map(|b| b.id()),
         Err(SubmitError::Closed)
     );
-    let import = queue.import::<Call>("key", [1]).map_err(|e| e.errors);
+    let import = queue.import::<Call>("key", [1]).map_err(|e| e.source);
     assert_eq!(import.map(|i| i.items), Err(SubmitError::Closed));
     assert_eq!(batch.status(), Err(BatchError::Closed));
     assert_eq!(batch.stop(), Err(BatchError::Closed));

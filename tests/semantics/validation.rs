@@ -175,7 +175,7 @@ fn an_unknown_operation_is_refused_with_the_names_that_are_known() -> Tested {
     };
     assert_eq!(refused, Err(expected.clone()));
     let refused = queue.import::<Text>("key", ["x".to_owned()]).err();
-    assert_eq!(refused.map(|error| error.errors), Some(expected));
+    assert_eq!(refused.map(|error| error.source), Some(expected));
     assert_eq!(stored(&queue, "text"), 0);
     Ok(())
 }
