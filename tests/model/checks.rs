@@ -159,10 +159,10 @@ impl Run {
         &self,
         batch: &Batch,
     ) -> Result<BTreeMap<usize, ItemOutcome<u64>>, Wrong> {
-        match self.batches[&batch.id()].content.kind {
-            Kind::Free => outcomes_of(&batch.typed::<Free>()?),
-            Kind::Ordered => outcomes_of(&batch.typed::<Ordered>()?),
-            Kind::Adding => outcomes_of(&batch.typed::<Adding>()?),
+        let kind = self.batches[&batch.id()].content.kind;
+        match self.renamed {
+            true => typed_outcomes::<true>(kind, batch),
+            false => typed_outcomes::<false>(kind, batch),
         }
     }
 
@@ -217,6 +217,17 @@ impl Known {
         if paused == Some(Paused::Yes) && now.in_flight == 0 {
             self.frozen = Some(now.processed());
         }
+    }
+}
+
+fn typed_outcomes<const NEW: bool>(
+    kind: Kind,
+    batch: &Batch,
+) -> Result<BTreeMap<usize, ItemOutcome<u64>>, Wrong> {
+    match kind {
+        Kind::Free => outcomes_of(&batch.typed::<Free<NEW>>()?),
+        Kind::Ordered => outcomes_of(&batch.typed::<Ordered<NEW>>()?),
+        Kind::Adding => outcomes_of(&batch.typed::<Adding<NEW>>()?),
     }
 }
 

@@ -3,7 +3,8 @@
 use crate::actions::{Amid, End, Kind};
 use crate::operations::Item;
 use crate::run::{
-    AMPLE, Content, Held, Paused, Run, Stopped, UNFINISHED, Wrong, hold, name, open, submit,
+    AMPLE, Content, Held, Paused, Run, Stopped, UNFINISHED, Wrong, hold, is_name, name, open,
+    submit,
 };
 use batchwright::testing::CommitFault;
 use batchwright::{BatchError, BatchFilter, BatchId, Blocked, PauseError, Queue, State, Status};
@@ -143,7 +144,8 @@ impl Run {
             // Only a clone-free drop lets go of the disk.
             self.queue.shutdown(AMPLE)?;
         }
-        (self.queue, self.witness) = open(&self.disk, &self.clock)?;
+        self.renamed = !self.renamed;
+        (self.queue, self.witness) = open(&self.disk, &self.clock, self.renamed)?;
         let mut there: Vec<Status> = Vec::new();
         for status in self.queue.batches(BatchFilter::all()) {
             there.push(status?);
@@ -162,7 +164,7 @@ impl Run {
             let fits = |content: &Content| {
                 let parent = content.origin.as_ref().map(|origin| origin.parent);
                 content.items.len() as u64 == status.total
-                    && name(content.kind) == status.operation
+                    && is_name(content.kind, &status.operation)
                     && (content.priority, content.not_before, parent)
                         == (status.priority, status.not_before, status.retry_of)
             };
@@ -201,7 +203,7 @@ impl Run {
             let shown = matches!(operation.blocked, Some(Blocked::Paused { .. }));
             let Some(kind) = Kind::ALL
                 .into_iter()
-                .find(|kind| name(*kind) == operation.name)
+                .find(|kind| is_name(*kind, &operation.name))
             else {
                 continue;
             };

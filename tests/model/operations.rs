@@ -1,4 +1,4 @@
-//! Operations whose items say what is to become of them.
+//! Operations whose items say what is to become of them. Each has two names, and is renamed between openings.
 
 use batchwright::{
     AtLeastOnce, Context, ExactlyOnce, Failure, Operation, Outcome, RetryPolicy, Table,
@@ -127,10 +127,11 @@ fn retry() -> RetryPolicy {
 }
 
 /// At least once, in any order.
-pub(crate) struct Free;
+pub(crate) struct Free<const NEW: bool>;
 
-impl Operation for Free {
-    const NAME: &'static str = "free";
+impl<const NEW: bool> Operation for Free<NEW> {
+    const NAME: &'static str = if NEW { "free-now" } else { "free" };
+    const ALIASES: &'static [&'static str] = if NEW { &["free"] } else { &["free-now"] };
     type Item = Item;
     type Output = u64;
     type Guarantee = AtLeastOnce;
@@ -145,10 +146,11 @@ impl Operation for Free {
 }
 
 /// At least once, items of one place one after the other.
-pub(crate) struct Ordered(pub(crate) Witness);
+pub(crate) struct Ordered<const NEW: bool>(pub(crate) Witness);
 
-impl Operation for Ordered {
-    const NAME: &'static str = "ordered";
+impl<const NEW: bool> Operation for Ordered<NEW> {
+    const NAME: &'static str = if NEW { "ordered-now" } else { "ordered" };
+    const ALIASES: &'static [&'static str] = if NEW { &["ordered"] } else { &["ordered-now"] };
     type Item = Item;
     type Output = u64;
     type Guarantee = AtLeastOnce;
@@ -168,10 +170,11 @@ impl Operation for Ordered {
 }
 
 /// Exactly once: adds the amount at its place.
-pub(crate) struct Adding(pub(crate) Witness);
+pub(crate) struct Adding<const NEW: bool>(pub(crate) Witness);
 
-impl Operation for Adding {
-    const NAME: &'static str = "adding";
+impl<const NEW: bool> Operation for Adding<NEW> {
+    const NAME: &'static str = if NEW { "adding-now" } else { "adding" };
+    const ALIASES: &'static [&'static str] = if NEW { &["adding"] } else { &["adding-now"] };
     type Item = Item;
     type Output = u64;
     type Guarantee = ExactlyOnce;

@@ -5,7 +5,8 @@ use crate::operations::{Adding, Free, Item, Ordered, Witness};
 use batchwright::limits::Limits;
 use batchwright::testing::{ManualClock, MemoryDisk};
 use batchwright::{
-    BatchError, BatchId, ItemOutcome, Operation, Queue, State, Status, SubmitError, SubmitOptions,
+    BatchError, BatchId, Builder, ItemOutcome, Operation, Queue, State, Status, SubmitError,
+    SubmitOptions,
 };
 use proptest::sample::Index;
 use proptest::test_runner::TestCaseError;
@@ -145,6 +146,8 @@ pub(crate) struct Run {
     pub(crate) clock: ManualClock,
     pub(crate) queue: Queue,
     pub(crate) witness: Witness,
+    /// The operations have their other names.
+    pub(crate) renamed: bool,
     /// By number.
     pub(crate) batches: BTreeMap<BatchId, Known>,
     /// Deleted batches that have an idempotency key.
@@ -164,12 +167,13 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) fn new() -> Result<Self, Wrong> {
         let (disk, clock) = (MemoryDisk::new(), ManualClock::new());
-        let (queue, witness) = open(&disk, &clock)?;
+        let (queue, witness) = open(&disk, &clock, false)?;
         Ok(Self {
             disk,
             clock,
             queue,
             witness,
+            renamed: false,
             batches: BTreeMap::new(),
             deleted: Vec::new(),
             deleted_sums: BTreeMap::new(),
@@ -471,27 +475,49 @@ impl Run {
     }
 }
 
-pub(crate) fn open(disk: &MemoryDisk, clock: &ManualClock) -> Result<(Queue, Witness), Wrong> {
+pub(crate) fn open(
+    disk: &MemoryDisk,
+    clock: &ManualClock,
+    renamed: bool,
+) -> Result<(Queue, Witness), Wrong> {
     let mut limits = Limits::default();
     limits.unfinished_batches = UNFINISHED;
     let witness = Witness::default();
-    let queue = Queue::builder("unused")
+    let builder = Queue::builder("unused")
         .workers(3)
         .limits(limits)
-        .clock(clock.clone())
-        .register(Free)
-        .register(Ordered(witness.clone()))
-        .register(Adding(witness.clone()))
-        .open_in_memory(disk)?;
-    Ok((queue, witness))
+        .clock(clock.clone());
+    let builder = match renamed {
+        true => registered::<true>(builder, &witness),
+        false => registered::<false>(builder, &witness),
+    };
+    Ok((builder.open_in_memory(disk)?, witness))
 }
 
+fn registered<const NEW: bool>(builder: Builder, witness: &Witness) -> Builder {
+    builder
+        .register(Free::<NEW>)
+        .register(Ordered::<NEW>(witness.clone()))
+        .register(Adding::<NEW>(witness.clone()))
+}
+
+/// One of the names of an operation: both are known at any time.
 pub(crate) fn name(kind: Kind) -> &'static str {
     match kind {
-        Kind::Free => Free::NAME,
-        Kind::Ordered => Ordered::NAME,
-        Kind::Adding => Adding::NAME,
+        Kind::Free => Free::<false>::NAME,
+        Kind::Ordered => Ordered::<false>::NAME,
+        Kind::Adding => Adding::<false>::NAME,
     }
+}
+
+/// Whether `shown` is a name of the operation.
+pub(crate) fn is_name(kind: Kind, shown: &str) -> bool {
+    let now = match kind {
+        Kind::Free => Free::<true>::NAME,
+        Kind::Ordered => Ordered::<true>::NAME,
+        Kind::Adding => Adding::<true>::NAME,
+    };
+    shown == name(kind) || shown == now
 }
 
 pub(crate) fn submit(queue: &Queue, content: &Content) -> Result<BatchId, SubmitError> {
@@ -512,11 +538,9 @@ pub(crate) fn submit(queue: &Queue, content: &Content) -> Result<BatchId, Submit
             .id());
     }
     let items = content.items.iter().copied();
-    Ok(match content.kind {
-        Kind::Free => queue.submit_with::<Free>(items, options)?.id(),
-        Kind::Ordered => queue.submit_with::<Ordered>(items, options)?.id(),
-        Kind::Adding => queue.submit_with::<Adding>(items, options)?.id(),
-    })
+    Ok(queue
+        .submit_named_with(name(content.kind), items, options)?
+        .id())
 }
 
 impl fmt::Debug for Wrong {
