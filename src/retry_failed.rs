@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::items::Chunk;
 use crate::kernel::{BatchId, OperationIndex};
 use crate::outcome::{failed_items, read_error, with_view};
-use crate::runtime::{Command, Live, Origin, RetryOrigin, Shared, Submission, Submitted, recovery};
+use crate::runtime::{Live, Origin, RetryOrigin, Shared, Submission, Submitted, recovery};
 use crate::store::StoreError;
 use crate::store::record::Header;
 use crate::store::vault::View;
@@ -25,12 +25,7 @@ pub(crate) fn retry_failed<O>(
         let answer = shared.submit(submission)?;
         let id = live.id;
         return match answer {
-            Submitted::New(retry) => {
-                if fails_undecodable(live) {
-                    keep_failing_undecodable(shared, retry.id);
-                }
-                Ok(Batch::new(Arc::clone(shared), retry))
-            }
+            Submitted::New(retry) => Ok(Batch::new(Arc::clone(shared), retry)),
             // Somebody else was first: with these items, or with some that failed before.
             Submitted::Overtaken => continue,
             Submitted::Full { limit } => Err(BatchError::Full { limit }),
@@ -48,12 +43,6 @@ pub(crate) fn retry_failed<O>(
 /// they must not hold up everybody else.
 fn fails_undecodable(live: &Live) -> bool {
     live.progress().failures.has(Failure::UNREADABLE_ITEM)
-}
-
-/// Makes it durable of a batch that it fails such items. If that is not to be, they hold up their operation
-/// after the next open, which loses nothing.
-fn keep_failing_undecodable(shared: &Arc<Shared>, retry: BatchId) {
-    let _ = shared.steer(|reply| Command::FailUndecodable(retry, reply));
 }
 
 /// What is stored of the batch whose items failed.
@@ -92,10 +81,10 @@ fn prepare(
     let mut packer = Packer::new(&options, shared.operation(operation));
     copy_items(shared, live, &parent, &indexes, &mut packer)?;
     let mut submission = packer.finish(operation, &options);
+    submission.terms.fails_undecodable = fails_undecodable(live);
     submission.origin = Some(RetryOrigin {
         parent: id,
         siblings: parent.retries.len(),
-        fails_undecodable: fails_undecodable(live),
         origin: origin(live, &indexes),
         parent_indexes: indexes,
     });

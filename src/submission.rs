@@ -284,6 +284,7 @@ impl Packer {
             terms: Terms {
                 priority: options.priority,
                 not_before: options.not_before.map(|time| Timestamp(millis_up(time))),
+                fails_undecodable: false,
                 keys,
             },
             origin: None,

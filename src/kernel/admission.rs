@@ -26,6 +26,7 @@ impl Kernel {
         self.next_batch += 1;
         let state = BatchState::queued(total);
         let position = self.first_position(&terms, &state, now);
+        let fails_undecodable = terms.fails_undecodable;
         let member = Member::new(operation, position, terms, state);
         self.batches.insert(batch, member);
         self.changed.push(batch);
@@ -34,6 +35,9 @@ impl Kernel {
             batch,
             position,
         });
+        if fails_undecodable {
+            self.record(batch, Event::FailUndecodableRequested { at: now });
+        }
         self.dependents.push(Dependent::Admit(batch));
         self.dependents.push(Dependent::Ack(ticket));
     }

@@ -45,6 +45,8 @@ pub(crate) struct Terms {
     pub(crate) priority: i8,
     /// Nothing of it starts earlier.
     pub(crate) not_before: Option<Timestamp>,
+    /// Items that cannot be decoded are to fail, from the start.
+    pub(crate) fails_undecodable: bool,
     /// The hash of each item's ordering key, 0 for none; absent when no item has one.
     pub(crate) keys: Option<Box<[u64]>>,
 }

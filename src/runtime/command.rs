@@ -32,8 +32,6 @@ pub(crate) struct RetryOrigin {
     pub(crate) parent_indexes: Vec<u16>,
     /// Batches that run items of `parent` again, as the submitter saw them.
     pub(crate) siblings: usize,
-    /// Items that cannot be decoded fail once more, and do not hold up their operation.
-    pub(crate) fails_undecodable: bool,
     pub(crate) origin: Origin,
 }
 

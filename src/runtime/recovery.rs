@@ -201,6 +201,8 @@ pub(crate) fn load_batch(
     let terms = Terms {
         priority: header.priority,
         not_before: header.not_before,
+        // That is in its journal.
+        fails_undecodable: false,
         keys: load_keys(source, id, &header)?,
     };
     Ok(Batch {

@@ -145,7 +145,7 @@ impl Writer {
             label: header.label,
             priority: header.priority,
             not_before: header.not_before,
-            fails_undecodable: origin.as_ref().is_none_or(|o| o.fails_undecodable),
+            fails_undecodable: origin.is_none() || submission.terms.fails_undecodable,
             origin: origin.map(|origin| origin.origin),
         };
         Ok(self.shared.live_of(facts, Progress::queued()))
@@ -201,12 +201,12 @@ impl Writer {
             for row in self.committer.scan(&range) {
                 let (key, value) = row?;
                 bytes += value.len();
-                found.push(key.to_vec());
+                found.push((key.to_vec(), value));
             }
         }
         self.round.bytes += bytes;
-        for key in found {
-            self.round.rows.remove(key);
+        for (key, value) in found {
+            self.round.rows.remove_read(key, value);
         }
         self.round.deleted.insert(batch);
         Ok(())

@@ -464,6 +464,8 @@ impl Writer {
                 for live in &self.round.admitted {
                     self.shared.registry.insert(live);
                 }
+                let deleted = self.round.deleted.len() as u64;
+                self.shared.deleted.fetch_add(deleted, Ordering::Relaxed);
                 for batch in &self.round.deleted {
                     let removed = self.shared.registry.remove(*batch);
                     self.news.extend(removed.map(News::Settled));
@@ -487,8 +489,6 @@ impl Writer {
         }
         // Not before: those who wait for an answer must not be let go without one.
         let round = std::mem::take(&mut self.round);
-        let deleted = round.deleted.len() as u64;
-        self.shared.deleted.fetch_add(deleted, Ordering::Relaxed);
         if let Some(version) = round.writes_version {
             self.durable_writes.store(version, Ordering::Release);
         }

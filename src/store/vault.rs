@@ -193,30 +193,42 @@ pub(crate) struct Group {
 #[derive(Debug)]
 struct Change {
     value: Option<Value>,
-    /// The key is known not to be in the store.
-    fresh: bool,
+    before: Before,
+}
+
+/// What is known of a row as it is in the store.
+#[derive(Debug)]
+enum Before {
+    Absent,
+    Is(Value),
+    Unknown,
 }
 
 impl Group {
     /// Adds a row whose key is not in the store.
     pub(crate) fn insert(&mut self, key: Vec<u8>, value: Value) {
-        self.change(key, Some(value), true);
+        self.change(key, Some(value), Before::Absent);
     }
 
     /// Sets or replaces a row.
     pub(crate) fn put(&mut self, key: Vec<u8>, value: Value) {
-        self.change(key, Some(value), false);
+        self.change(key, Some(value), Before::Unknown);
     }
 
     /// Removes a row if it is there.
     pub(crate) fn remove(&mut self, key: Vec<u8>) {
-        self.change(key, None, false);
+        self.change(key, None, Before::Unknown);
     }
 
-    fn change(&mut self, key: Vec<u8>, value: Option<Value>, fresh: bool) {
+    /// Removes a row that was read from the store.
+    pub(crate) fn remove_read(&mut self, key: Vec<u8>, value: Value) {
+        self.change(key, None, Before::Is(value));
+    }
+
+    fn change(&mut self, key: Vec<u8>, value: Option<Value>, before: Before) {
         match self.changes.entry(key) {
             std::collections::btree_map::Entry::Vacant(entry) => {
-                entry.insert(Change { value, fresh });
+                entry.insert(Change { value, before });
             }
             // Whether the key is in the store is what the first change knew.
             std::collections::btree_map::Entry::Occupied(mut entry) => {
@@ -295,10 +307,10 @@ impl Committer {
     fn prepare(&mut self, group: Group, next_batch: BatchId) -> Result<Writes, StoreError> {
         let mut writes = Writes(Vec::with_capacity(group.changes.len() + 1));
         for (key, change) in group.changes {
-            let old = if change.fresh {
-                None
-            } else {
-                self.store.get(&key)?
+            let old = match change.before {
+                Before::Absent => None,
+                Before::Is(value) => Some(value),
+                Before::Unknown => self.store.get(&key)?,
             };
             if old.is_none() && change.value.is_none() {
                 continue;

@@ -425,7 +425,9 @@ fn items_that_failed_as_undecodable_hold_up_nobody_when_they_are_run_again() -> 
 
     // Also when they run after a restart.
     queue.pause("post", "restart")?;
+    let commits = disk.commits();
     let later = again.retry_failed()?.id();
+    assert_eq!(disk.commits(), commits + 1, "not with the batch itself");
     disk.cut_power();
     let queue = open()?;
     queue.unpause("post")?;

@@ -239,6 +239,7 @@ impl World {
                     priority,
                     not_before: delay_ms.map(time),
                     keys: (keys > 0).then(|| draw_keys(seed, total, keys)),
+                    ..Terms::default()
                 };
                 self.submit(operation, total, terms);
             }

@@ -1,11 +1,11 @@
 //! Operations that cannot run: not registered, or paused.
 
 use super::rig::{
-    OP, Rig, SECOND_OP, acks, at_least_once, ended, exactly_once, recalls, records, retrying,
-    starts,
+    OP, Rig, SECOND_OP, acks, admitted, at_least_once, ended, exactly_once, recalls, records,
+    retrying, starts,
 };
 use crate::kernel::{
-    BatchId, Event, Input, OperationSpec, Output, Phase, Refusal, Ticket, Verdict,
+    BatchId, Event, Input, OperationSpec, Output, Phase, Refusal, Terms, Ticket, Verdict,
 };
 
 #[test]
@@ -436,4 +436,24 @@ fn a_batch_that_has_ended_holds_its_operation_no_longer() {
     assert!(out.contains(&Output::Decodable { operation: OP }));
     rig.run_all();
     assert_eq!(rig.disk.durable[&other].state().phase, Phase::Completed);
+}
+
+#[test]
+fn a_batch_submitted_to_fail_what_cannot_be_decoded_is_marked_in_the_commit_that_admits_it() {
+    let mut rig = Rig::new(&[at_least_once()], 1);
+    let terms = Terms {
+        fails_undecodable: true,
+        ..Terms::default()
+    };
+    let out = rig.ask_submit_on(OP, 3, terms);
+    let batch = admitted(&out);
+    let event = Event::FailUndecodableRequested { at: rig.now };
+    assert_eq!(records(&out), [(batch, event)]);
+    rig.commit();
+    assert!(rig.disk.durable[&batch].state().fails_undecodable);
+    rig.undecodable(OP, batch);
+    rig.crash();
+    rig.undecodable(OP, batch);
+    rig.run_all();
+    assert_eq!(rig.disk.durable[&batch].state().phase, Phase::Completed);
 }
