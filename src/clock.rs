@@ -96,6 +96,11 @@ impl Timeline {
         }
         Timestamp(now_ms.max(latest_ms))
     }
+
+    /// The latest time given out: does not ask the clock.
+    pub(crate) fn latest(&self) -> Timestamp {
+        Timestamp(self.latest_ms.load(Ordering::Acquire))
+    }
 }
 
 pub(crate) fn millis(time: SystemTime) -> u64 {

@@ -25,7 +25,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// A durable queue of batches in one directory, and the threads that work it.
 ///
@@ -277,6 +277,41 @@ impl Queue {
     /// below or above is taken for the nearest.
     pub fn subscribe_with(&self, capacity: usize) -> Events {
         Events::subscribe(self.shared(), capacity)
+    }
+
+    /// The queue's time, which [`Context::now`](crate::Context::now) gives to handlers: that of its
+    /// [`clock`](crate::Builder::clock), to the millisecond, kept from going back. For what is computed outside of
+    /// handlers and must agree with them, such as a [`not_before`](crate::SubmitOptions::not_before).
+    ///
+    /// Reads the clock and waits for nobody. It goes on when the queue has failed or is closed; in a forked
+    /// child it stands still.
+    ///
+    /// ```
+    /// # use batchwright::{AtLeastOnce, Context, Failure, Operation, Queue, SubmitError, SubmitOptions};
+    /// # use std::time::Duration;
+    /// # struct Remind;
+    /// # impl Operation for Remind {
+    /// #     const NAME: &'static str = "remind";
+    /// #     type Item = u64;
+    /// #     type Output = ();
+    /// #     type Guarantee = AtLeastOnce;
+    /// #     fn run(&self, _: u64, _: &mut Context<AtLeastOnce>) -> Result<(), Failure> { Ok(()) }
+    /// # }
+    /// # fn example(queue: &Queue) -> Result<(), SubmitError> {
+    /// let tomorrow = queue.now() + Duration::from_secs(24 * 3600);
+    /// queue.submit_with::<Remind>([7], SubmitOptions::new().not_before(tomorrow))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn now(&self) -> SystemTime {
+        let timeline = &self.shared().timeline;
+        let now = if process::is_forked() {
+            // A clock may take a lock, which nobody gives back here.
+            timeline.latest()
+        } else {
+            timeline.now()
+        };
+        now.to_system_time()
     }
 
     /// What the queue has done and has to do. Costs a pass over the unfinished batches and a look at the

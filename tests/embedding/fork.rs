@@ -224,10 +224,13 @@ pub(crate) fn refused(_: &Path) -> Tested {
             assert_eq!(closed, Err(ShutdownError::Forked { pid }));
             let drained = drained.drain();
             assert_eq!(drained, Err(DrainError::Forked { pid }));
+            let now = queue.now();
             // More than the writer's channel takes.
             for _ in 0..1_000 {
                 clock.advance(Duration::from_millis(1));
             }
+            // It does not ask the clock, which may need a lock.
+            assert_eq!(queue.now(), now);
             let opened = queue_on(&clock).open_in_memory(&disk);
             assert!(matches!(opened, Err(OpenError::Forked { pid: found }) if found == pid));
             assert!(since.elapsed() < AMPLE / 3);

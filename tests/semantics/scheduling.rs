@@ -51,6 +51,33 @@ fn held_worker(
 }
 
 #[test]
+fn the_queues_time_is_that_of_its_handlers_never_goes_back_and_outlives_it() -> Tested {
+    let (disk, clock) = fresh();
+    let seen = Log::new();
+    let log = seen.clone();
+    let call = Call::new(move |n, cx| {
+        log.push(cx.now());
+        Ok(n)
+    });
+    let queue = queue_on(&clock).register(call).open_in_memory(&disk)?;
+    let bystander = Bystander::enter(&queue)?;
+    clock.advance(HOUR + Duration::from_nanos(1));
+    let later = queue.now();
+    // To the millisecond.
+    assert_eq!(later, clock.now() - Duration::from_nanos(1));
+    queue.submit::<Call>([1])?.ends()?;
+    clock.set(clock.now() - 2 * HOUR);
+    assert_eq!(queue.now(), later);
+    queue.submit::<Call>([2])?.ends()?;
+    assert_eq!(seen.entries(), [later, later]);
+    bystander.assert_unchanged(&queue);
+    queue.shutdown(AMPLE)?;
+    clock.advance(HOUR);
+    assert_eq!(queue.now(), later + HOUR);
+    Ok(())
+}
+
+#[test]
 fn a_handler_sees_higher_priorities_first() -> Tested {
     let (disk, clock) = fresh();
     let (door, log) = (Door::new(), Log::new());
