@@ -145,8 +145,8 @@ fn holder(pid: Option<u32>) -> String {
 pub struct InvalidItem {
     /// The item's place in what was submitted, from 0.
     pub index: u64,
-    /// What is wrong with it, as [`Operation::validate`](crate::Operation::validate) said. The engine's
-    /// own codes are [`TOO_LARGE`](Self::TOO_LARGE), [`NOT_JSON`](Self::NOT_JSON),
+    /// What is wrong with it, as [`Operation::validate`](crate::Operation::validate) or
+    /// [`Operation::undecodable`](crate::Operation::undecodable) said. The engine's own codes are [`TOO_LARGE`](Self::TOO_LARGE), [`NOT_JSON`](Self::NOT_JSON),
     /// [`NOT_DECODABLE`](Self::NOT_DECODABLE) and [`PANICKED`](Self::PANICKED).
     pub failure: Failure,
     /// Where it is in JSON that was submitted: for an item that cannot be decoded the place that the
@@ -162,8 +162,9 @@ impl InvalidItem {
     pub const NOT_JSON: &'static str = "item_not_json";
     /// The code of an item in JSON that is not of the operation's item type. The failure's field is the
     /// path of the wrong place in the item, such as `address.lines[2]`; none when it is the item itself.
+    /// Unless [`Operation::undecodable`](crate::Operation::undecodable) says something else.
     pub const NOT_DECODABLE: &'static str = "item_not_decodable";
-    /// The code of an item that its decoder, `validate` or `key` panicked on.
+    /// The code of an item that its decoder, `validate`, `key` or `undecodable` panicked on.
     pub const PANICKED: &'static str = Failure::PANICKED;
 }
 

@@ -60,7 +60,7 @@ pub(crate) fn rewrite<O: Operation>(
 ) -> Result<u64, Misfit> {
     match catch_unwind(|| serde_json::from_str(text)) {
         Ok(Ok(item)) => Ok(write(operation, &item, json)?),
-        Ok(Err(error)) => Err(undecodable::<O::Item>(text, &error)),
+        Ok(Err(error)) => Err(undecodable(operation, text, &error)),
         Err(_) => Err(panicked("decoding").into()),
     }
 }
@@ -71,7 +71,17 @@ pub(crate) fn of_another_type<O: Operation>() -> Failure {
     Failure::permanent(InvalidItem::NOT_DECODABLE, text)
 }
 
-fn undecodable<T: DeserializeOwned>(text: &str, error: &serde_json::Error) -> Misfit {
+fn undecodable<O: Operation>(operation: &O, text: &str, error: &serde_json::Error) -> Misfit {
+    let failure = what_is_wrong::<O::Item>(text, error);
+    let told = catch_unwind(AssertUnwindSafe(|| operation.undecodable(text, failure)));
+    let failure = told.unwrap_or_else(|_| panicked("telling what is wrong with"));
+    Misfit {
+        failure: Box::new(failure),
+        at: Position::of_error(error),
+    }
+}
+
+fn what_is_wrong<T: DeserializeOwned>(text: &str, error: &serde_json::Error) -> Failure {
     // To keep track of where one is costs time, and is wanted only now.
     let again = catch_unwind(|| {
         let mut json = serde_json::Deserializer::from_str(text);
@@ -88,10 +98,7 @@ fn undecodable<T: DeserializeOwned>(text: &str, error: &serde_json::Error) -> Mi
     if let Some(path) = path {
         failure = failure.field(failure::cut(&path, limits::FAILURE_NAME_BYTES));
     }
-    Misfit {
-        failure: Box::new(failure),
-        at: Position::of_error(error),
-    }
+    failure
 }
 
 /// What serde says, without the place: who reads it has that apart.

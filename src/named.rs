@@ -117,7 +117,8 @@ impl Queue {
     /// # Errors
     /// As [`submit`](Self::submit). [`SubmitError::InvalidJson`] when `bytes` are not what they should be;
     /// [`SubmitError::Invalid`] with every item that cannot be decoded
-    /// ([`NOT_DECODABLE`](crate::InvalidItem::NOT_DECODABLE)) or is not acceptable otherwise.
+    /// ([`NOT_DECODABLE`](crate::InvalidItem::NOT_DECODABLE), or what
+    /// [`Operation::undecodable`](Operation::undecodable) makes of it) or is not acceptable otherwise.
     pub fn submit_json(
         &self,
         name: &str,

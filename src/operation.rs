@@ -85,6 +85,19 @@ pub trait Operation: Send + Sync + 'static {
         let _ = item;
         Ok(())
     }
+
+    /// What is reported of an item that was [submitted as JSON](crate::Queue::submit_json) and is not an
+    /// [`Item`](Self::Item): for operations with error codes of their own. Called on the submitter's thread with
+    /// the item's JSON and with what the engine says: [`NOT_DECODABLE`](crate::InvalidItem::NOT_DECODABLE),
+    /// the decoder's message, and as field the path of the wrong place. The item is refused whatever
+    /// this returns, and its position stays. Default: `failure`.
+    ///
+    /// Not called when the decoder panics, nor for items in the store that cannot be decoded any more: see
+    /// [`Blocked::Undecodable`](crate::Blocked::Undecodable).
+    fn undecodable(&self, json: &str, failure: Failure) -> Failure {
+        let _ = json;
+        failure
+    }
 }
 
 /// What is promised to an operation. Sealed: [`ExactlyOnce`] or [`AtLeastOnce`].

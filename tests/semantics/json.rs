@@ -1,12 +1,12 @@
 //! Submitting items as JSON.
 
 use crate::harness::{
-    AMPLE, Bystander, Call, Door, Ends, Mail, Tested, fresh, never, outputs, queue_on,
+    AMPLE, Bystander, Call, Door, Ends, Mail, SOON, Tested, fresh, never, outputs, queue_on,
 };
 use batchwright::limits::{Limits, PAYLOAD_BYTES};
 use batchwright::{
     AtLeastOnce, BatchFilter, Context, Failure, InvalidItem, Operation, Position, Queue,
-    SubmitError, SubmitOptions,
+    SubmitError, SubmitOptions, WaitError,
 };
 use proptest::prelude::*;
 use serde::de::Error as _;
@@ -220,6 +220,107 @@ fn every_bad_item_is_reported_with_its_path_and_place() -> Tested {
     };
     assert_eq!(items[0].position, None);
     assert_eq!((disk.commits(), stored(&queue, "send")), (commits, 0));
+    bystander.assert_unchanged(&queue);
+    Ok(())
+}
+
+/// Numbers below 100, with a say in what is told of others.
+struct Pick;
+
+impl Operation for Pick {
+    const NAME: &'static str = "pick";
+    type Item = Small;
+    type Output = u8;
+    type Guarantee = AtLeastOnce;
+
+    fn run(&self, Small { n }: Small, _: &mut Context<AtLeastOnce>) -> Result<u8, Failure> {
+        Ok(n)
+    }
+
+    fn validate(&self, Small { n }: &Small) -> Result<(), Failure> {
+        match n {
+            100.. => Err(Failure::permanent("E2", "too much")),
+            _ => Ok(()),
+        }
+    }
+
+    fn undecodable(&self, json: &str, failure: Failure) -> Failure {
+        assert!(!json.contains("panic"), "nothing can be said of it");
+        if json.contains("as it is") {
+            return failure;
+        }
+        let engine = failure.code;
+        let told = Failure::retryable("E1", format!("{json} ({engine})"));
+        match failure.field {
+            Some(field) => told.field(format!("body.{field}")),
+            None => told,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Small {
+    n: u8,
+}
+
+#[test]
+fn an_operation_says_what_is_reported_of_items_that_cannot_be_decoded() -> Tested {
+    let (disk, clock) = fresh();
+    let queue = queue_on(&clock)
+        .register(Pick)
+        .register_as("again", Pick)
+        .open_in_memory(&disk)?;
+    let bystander = Bystander::enter(&queue)?;
+    let commits = disk.commits();
+    let json =
+        "[{\"n\": 1},\n {\"n\": 300}, {\"n\": 200},\n {\"n\": \"as it is\"},\n \"panic\", [ ]]";
+    let not = InvalidItem::NOT_DECODABLE;
+    let bad = |index, code: &str, field: Option<&str>, at| {
+        (index, code.to_owned(), field.map(str::to_owned), Some(at))
+    };
+    let expected = [
+        bad(1, "E1", Some("body.n"), (2, 10)),
+        bad(2, "E2", None, (2, 14)),
+        bad(3, not, Some("n"), (3, 17)),
+        bad(4, InvalidItem::PANICKED, None, (4, 8)),
+        bad(5, "E1", None, (4, 13)),
+    ];
+    for name in ["pick", "again"] {
+        assert_eq!(refused(&queue, name, json)?, expected);
+    }
+    let Err(SubmitError::Invalid { items }) = queue.submit_json("pick", json) else {
+        return Err("it was accepted".into());
+    };
+    let failure = Failure::retryable("E1", format!("{{\"n\": 300}} ({not})")).field("body.n");
+    assert_eq!(items[0].failure, failure);
+    let panicked = &items[3].failure;
+    assert!(panicked.message.contains("panicked"), "{panicked}");
+    assert_eq!((disk.commits(), stored(&queue, "pick")), (commits, 0));
+    bystander.assert_unchanged(&queue);
+    Ok(())
+}
+
+#[test]
+fn of_stored_items_that_cannot_be_decoded_the_engine_says_what_it_always_says() -> Tested {
+    let (disk, clock) = fresh();
+    let any = |_: serde_json::Value, _: &mut Context<AtLeastOnce>| Ok(());
+    let queue = queue_on(&clock)
+        .register_fn("pick", any)
+        .open_in_memory(&disk)?;
+    let bystander = Bystander::enter(&queue)?;
+    queue.pause("pick", "until the deploy")?;
+    let batch = queue.submit_json("pick", "[\"no number\"]")?.id();
+    queue.shutdown(AMPLE)?;
+    let queue = queue_on(&clock).register(Pick).open_in_memory(&disk)?;
+    queue.unpause("pick")?;
+    let batch = queue.batch(batch)?;
+    let Err(WaitError::Undecodable { reason, .. }) = batch.wait_timeout(SOON) else {
+        return Err(format!("it is {:?}", batch.status()).into());
+    };
+    assert!(reason.contains("expected struct Small"), "{reason}");
+    assert!(!reason.contains(InvalidItem::NOT_DECODABLE), "{reason}");
+    batch.fail_undecodable()?;
+    assert_eq!(batch.ends()?.failures[Failure::UNREADABLE_ITEM], 1);
     bystander.assert_unchanged(&queue);
     Ok(())
 }
