@@ -208,7 +208,7 @@ impl<O> Batch<O> {
     /// # Errors
     /// When the batch cannot end ([`WaitError::Unregistered`], [`WaitError::Undecodable`]; after what runs of
     /// it has ended), when the queue fails or closes, or at once when called from a handler of the same
-    /// queue, or on a queue without worker threads (feature `testing`).
+    /// queue, or on a queue [without workers](crate::Builder::without_workers).
     pub fn wait(&self) -> Result<Report, WaitError> {
         self.wait_until(None).map(|report| match report {
             Some(report) => report,
@@ -240,9 +240,11 @@ impl<O> Batch<O> {
         }
     }
 
-    /// Whether this thread is one that the batch may be waiting for.
+    /// Whether this thread is one that the batch may be waiting for. So is every one where there are no
+    /// workers, until the queue is closed and nothing is waited for any more.
     pub(crate) fn would_wait_for_itself(&self) -> bool {
-        !self.shared.has_workers || would_wait_for_itself(Arc::as_ptr(&self.shared))
+        (!self.shared.has_workers && !self.shared.is_closed())
+            || would_wait_for_itself(Arc::as_ptr(&self.shared))
     }
 
     /// Whether there is nothing to wait for: the batch has ended, or it cannot.

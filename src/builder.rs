@@ -28,6 +28,7 @@ use std::time::Duration;
 pub struct Builder {
     dir: PathBuf,
     workers: Option<usize>,
+    pub(crate) without_workers: bool,
     cache_bytes: u64,
     limits: Limits,
     keep_ended: Option<Duration>,
@@ -40,6 +41,7 @@ impl Builder {
         Self {
             dir,
             workers: None,
+            without_workers: false,
             cache_bytes: limits::CACHE_BYTES,
             limits: Limits::default(),
             keep_ended: None,
@@ -142,6 +144,47 @@ impl Builder {
         self
     }
 
+    /// Opens a queue that processes nothing, whatever [`workers`](Self::workers) says: it has no worker threads,
+    /// no handler runs, and [`keep_ended`](Self::keep_ended) deletes nothing. For programs that look at a store
+    /// while the one that works it is not running, for maintenance, and for submitting what a later run works.
+    ///
+    /// All else is as always, and durable when it returns: submitting, status and lists, items and outcomes,
+    /// reads of tables, stop and resume, pause and unpause, `retry_failed`, `delete` and `prune`. Unfinished
+    /// batches stay as they are and go on when the queue is opened with workers. An operation needs to be
+    /// registered only for what needs its type, as submitting and typed outcomes do; of one that is not, what is
+    /// stored under its [`ALIASES`](Operation::ALIASES) is shown under the old names.
+    ///
+    /// Waiting for a batch that has not ended answers [`WaitError::WouldDeadlock`](crate::WaitError::WouldDeadlock)
+    /// at once, on every thread, also when another thread could stop it: nobody here would complete it. So does
+    /// [`import`](Queue::import) answer [`SubmitError::Full`](crate::SubmitError::Full) where it would wait for
+    /// room.
+    ///
+    /// ```
+    /// use batchwright::{AtLeastOnce, Context, Queue, State, WaitError};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// let builder = || {
+    ///     let double = |n: u64, _: &mut Context<AtLeastOnce>| Ok(n * 2);
+    ///     Queue::builder(dir.path()).register_fn("double", double)
+    /// };
+    /// let queue = builder().without_workers().open()?;
+    /// let batch = queue.submit_named("double", [1_u64, 2, 3])?;
+    /// assert_eq!(batch.status()?.state, State::Queued);
+    /// assert_eq!(batch.wait(), Err(WaitError::WouldDeadlock));
+    /// let id = batch.id();
+    /// drop(queue);
+    ///
+    /// let queue = builder().open()?;
+    /// assert_eq!(queue.batch(id)?.wait()?.status.succeeded, 3);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn without_workers(mut self) -> Self {
+        self.without_workers = true;
+        self
+    }
+
     /// The store's page cache in bytes, 8 MiB to 4 GiB. The storage engine takes it as a hint: see
     /// [`CACHE_BYTES`](limits::CACHE_BYTES), the default.
     pub fn cache_bytes(mut self, bytes: u64) -> Self {
@@ -211,15 +254,15 @@ impl Builder {
         sealed_sequence: u64,
         recount: bool,
     ) -> Setup {
-        let workers = self.worker_count();
+        let works = !self.without_workers;
         Setup {
             store,
-            dir: self.dir,
             sealed_sequence,
             recount,
-            workers,
+            workers: if works { self.worker_count() } else { 0 },
+            dir: self.dir,
             limits: self.limits,
-            keep_ended: self.keep_ended,
+            keep_ended: self.keep_ended.filter(|_| works),
             clock: self.clock,
             operations: self.operations,
         }
@@ -309,6 +352,7 @@ impl fmt::Debug for Builder {
         f.debug_struct("Builder")
             .field("dir", &self.dir)
             .field("workers", &self.workers)
+            .field("without_workers", &self.without_workers)
             .field("limits", &self.limits)
             .field("operations", &names)
             .finish_non_exhaustive()

@@ -14,7 +14,8 @@ use std::task::{Context, Poll};
 ///
 /// Gives what [`Batch::wait`] gives, but for `WouldDeadlock`: polling does not block, so it may be polled
 /// anywhere, also in a handler or a read of the same queue. (Blocking there until it is ready is the
-/// deadlock that `wait` refuses.) Needs no particular runtime. Dropping it forgets its waker and leaves the
+/// deadlock that `wait` refuses.) In a queue [without workers](crate::Builder::without_workers) an unfinished
+/// batch is ready only when somebody stops it, or the queue closes. Needs no particular runtime. Dropping it forgets its waker and leaves the
 /// batch alone. It does not keep the queue open.
 ///
 /// Wakers are mostly called on the thread that stores and answers everything. An executor that runs its tasks

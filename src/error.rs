@@ -496,10 +496,10 @@ pub enum WaitError {
         reason: String,
     },
     /// Called on one of the queue's own workers, or inside a read of the queue: it would wait for itself.
-    /// Also the answer for every unfinished batch of a queue without worker threads, which only draining
-    /// it can end (feature `testing`).
+    /// Also the answer for every unfinished batch of a queue without worker threads, which nobody would
+    /// complete: one opened [without workers](crate::Builder::without_workers), or one that a test drains.
     #[error(
-        "this batch cannot be waited for: a handler or a read would wait for itself, and a queue without worker threads has to be drained"
+        "this batch cannot be waited for: a handler or a read would wait for itself, and a queue without worker threads completes nothing by itself"
     )]
     WouldDeadlock,
     /// The queue has failed or is closed, or the batch cannot be read.

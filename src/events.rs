@@ -75,8 +75,8 @@ impl fmt::Display for QueueEvent {
 /// closed and its last handler has ended, and everything told before that has been taken. It does not keep
 /// the queue open.
 ///
-/// Where waiting could be waiting for itself, in a handler or a read of the same queue and in tests of a
-/// queue without workers, `next` and [`next_timeout`](Self::next_timeout) answer as
+/// Where waiting could be waiting for itself, in a handler or a read of the same queue and in a queue
+/// [without workers](crate::Builder::without_workers), `next` and [`next_timeout`](Self::next_timeout) answer as
 /// [`try_next`](Self::try_next). In a forked child there are no events.
 #[must_use = "events are kept only for as long as they can be taken"]
 pub struct Events {

@@ -89,8 +89,8 @@ impl Queue {
     ///
     /// The chunks are submitted under `key` and their number: the same import again, after an error or a
     /// crash, goes on where it stopped and adds nothing twice. Waits while the queue is full, also when it
-    /// is full of batches that cannot run; in a handler of this queue a full queue is an error. An
-    /// import is not atomic. Where chunks end depends on the items and on [`Limits`](limits::Limits): with
+    /// is full of batches that cannot run; in a handler of this queue, and in a queue
+    /// [without workers](crate::Builder::without_workers), a full queue is an error. An import is not atomic. Where chunks end depends on the items and on [`Limits`](limits::Limits): with
     /// another limit of items or bytes in a batch, an earlier import under `key` is a
     /// [`SubmitError::KeyConflict`].
     ///
@@ -153,7 +153,7 @@ impl Queue {
     }
 
     /// Whether this thread may wait for batches to end: on a worker they may be waiting for it, and so
-    /// may those of a queue without workers.
+    /// may those of a queue without workers, for ever.
     pub(crate) fn may_wait(&self) -> bool {
         self.shared().has_workers && !is_engaged(self.shared(), Role::Worker)
     }

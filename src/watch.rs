@@ -13,7 +13,7 @@ use std::iter::FusedIterator;
 /// [`Completed`](crate::State::Completed) or [`Stopped`](crate::State::Stopped). `next` waits for a change;
 /// changes between two calls are one. Where [`Batch::wait`] gives an error the last item is that error:
 /// also at once, when the batch has not ended and `next` would wait for itself, as in a handler or a read of
-/// the same queue.
+/// the same queue, or in a queue [without workers](crate::Builder::without_workers).
 ///
 /// It does not keep the queue open. A batch that is resumed after it has been seen stopped is to be watched
 /// anew.

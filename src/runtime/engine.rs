@@ -37,7 +37,7 @@ pub(crate) struct Setup {
     pub(crate) sealed_sequence: u64,
     /// The rows must be counted before the store is trusted.
     pub(crate) recount: bool,
-    /// With none, somebody else runs what is handed out.
+    /// With none, nothing is handed out but to somebody who asks for it.
     pub(crate) workers: usize,
     pub(crate) limits: Limits,
     pub(crate) keep_ended: Option<Duration>,
@@ -51,6 +51,7 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
+    /// Without workers the bench goes away here, and so would what is put on it: nobody asks for any.
     pub(crate) fn start(setup: Setup) -> Result<Arc<Self>, OpenError> {
         Self::start_at_bench(setup).map(|(engine, _)| engine)
     }

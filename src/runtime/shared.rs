@@ -165,7 +165,7 @@ pub(crate) struct Shared {
     pub(crate) hub: Arc<Hub>,
     pub(crate) limits: Limits,
     pub(crate) store_id: u128,
-    /// False when handlers run only while somebody drains the queue.
+    /// False when handlers run only while somebody drains the queue, or never.
     pub(crate) has_workers: bool,
     /// Batches from this one on were submitted since the queue was opened.
     pub(crate) first_new_batch: BatchId,

@@ -30,14 +30,16 @@ pub struct DrainedQueue {
 }
 
 impl Builder {
-    /// Opens the queue on a disk in memory, to be drained by the test; directory and number of workers are
-    /// not used. Feature `testing`. Nothing runs before the first [`drain`](DrainedQueue::drain), also of
+    /// Opens the queue on a disk in memory, to be drained by the test; directory, number of workers and
+    /// [`without_workers`](Self::without_workers) are not used. Feature `testing`. Nothing runs before the first [`drain`](DrainedQueue::drain), also of
     /// what the disk has from before.
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn open_to_drain(self, disk: &MemoryDisk) -> Result<DrainedQueue, OpenError> {
+    pub fn open_to_drain(mut self, disk: &MemoryDisk) -> Result<DrainedQueue, OpenError> {
         self.check()?;
+        // The test is the worker.
+        self.without_workers = false;
         let store = disk.open()?;
         let sealed_sequence = store.sealed_sequence();
         let setup = self.setup(Arc::new(store), sealed_sequence, true);

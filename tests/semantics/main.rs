@@ -36,3 +36,4 @@ mod submitting;
 mod types_over_time;
 mod validation;
 mod watching;
+mod without_workers;
