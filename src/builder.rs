@@ -150,9 +150,9 @@ impl Builder {
     ///
     /// All else is as always, and durable when it returns: submitting, status and lists, items and outcomes,
     /// reads of tables, stop and resume, pause and unpause, `retry_failed`, `delete` and `prune`. Unfinished
-    /// batches stay as they are and go on when the queue is opened with workers. An operation needs to be
-    /// registered only for what needs its type, as submitting and typed outcomes do; of one that is not, what is
-    /// stored under its [`ALIASES`](Operation::ALIASES) is shown under the old names.
+    /// batches stay as they are and go on when the queue is opened with workers. Batches of operations that are
+    /// not registered can be looked at, stopped and deleted, and are shown under the names they are stored under;
+    /// what is submitted, resumed or retried needs its operation registered.
     ///
     /// Waiting for a batch that has not ended answers [`WaitError::WouldDeadlock`](crate::WaitError::WouldDeadlock)
     /// at once, on every thread, also when another thread could stop it: nobody here would complete it. So does

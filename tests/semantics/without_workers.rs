@@ -173,12 +173,26 @@ fn it_looks_at_a_store_without_knowing_its_operations() -> Tested {
     assert_eq!(listed, [queued, ended]);
     assert_eq!(outputs(&looks.batch(ended)?)?, [7]);
     looks.unpause("call")?;
-    assert_cannot_be_waited_for(&looks.batch(queued)?);
+    let batch = looks.batch(queued)?;
+    assert_cannot_be_waited_for(&batch);
+    batch.stop()?;
+    assert_eq!(batch.wait()?.status.state, State::Stopped);
+    assert!(matches!(
+        batch.resume(),
+        Err(BatchError::Unregistered { .. })
+    ));
+    looks.batch(ended)?.delete()?;
     looks.shutdown(AMPLE)?;
     let queue = queue_on(&clock)
         .register(Call::echo())
         .open_in_memory(&disk)?;
-    queue.batch(queued)?.ends()?;
+    assert!(matches!(
+        queue.batch(ended),
+        Err(BatchError::NotFound { .. })
+    ));
+    let batch = queue.batch(queued)?;
+    batch.resume()?;
+    assert_eq!(batch.ends()?.status.succeeded, 1);
     bystander.assert_unchanged(&queue);
     Ok(())
 }
