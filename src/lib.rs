@@ -99,6 +99,8 @@ mod items;
 mod json_items;
 mod kernel;
 pub mod limits;
+#[cfg(feature = "loyalty")]
+pub mod loyalty;
 mod named;
 pub mod observe;
 mod operation;
