@@ -64,14 +64,16 @@
 //! | pause, prune, list | [`Queue::pause`], [`Queue::prune`], [`Queue::batches`] with a [`BatchFilter`] |
 //! | look from outside | [`Queue::stats`], [`observe`] |
 //! | know what can be refused, and why | [`limits`], [`SubmitError`], [`BatchError`], [`WaitError`], [`OpenError`] |
+//! | award, spend and balance loyalty points | the module `loyalty`, with the feature of that name |
 //! | test | the module `testing`, with the feature of that name |
 //!
 //! # Features
 //!
-//! None is on by default, and none changes what a queue does.
+//! None changes what a queue does. `loyalty` is on by default.
 //!
 //! | feature | it adds |
 //! |---|---|
+//! | `loyalty` | ten operations on a ledger of loyalty points: the module `loyalty` |
 //! | `testing` | queues in memory whose crashes are commands, a manual clock, assertions: for tests alone |
 //! | `tracing` | spans and events, to the program's subscriber: see [`observe`] |
 //! | `metrics` | counters, gauges and histograms, to the program's recorder: see [`observe`] |
@@ -151,6 +153,6 @@ pub use table::{KeyRange, Table, TableError, TableKey};
 pub use watch::Watch;
 
 /// The README's examples are tests.
-#[cfg(all(doctest, feature = "testing"))]
+#[cfg(all(doctest, feature = "testing", feature = "loyalty"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

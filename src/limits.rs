@@ -131,6 +131,10 @@ pub(crate) const GROUP_BYTES: usize = 4 << 20;
 /// Commands that may wait for the writer, and that one commit group takes; further senders wait.
 pub(crate) const WRITER_CHANNEL: usize = 256;
 
+/// Changed table rows that are kept in memory for the next exactly-once items, in bytes of keys and values; past
+/// them it begins anew.
+pub(crate) const RECENT_ROWS_BYTES: usize = 8 << 20;
+
 /// A worker hands back what it has after this long, so that progress is live and stop is quick.
 pub(crate) const SLICE_TIME: Duration = Duration::from_millis(5);
 

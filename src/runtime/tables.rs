@@ -6,11 +6,13 @@
 use crate::limits;
 use crate::process;
 use crate::store::rows::{self, Pending, Rows};
+use crate::store::vault::Before;
 use crate::store::{Store, StoreError, Value};
 use crate::table::{KeyRange, Table, TableError, TableKey};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,8 +22,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) struct SliceWrites {
     /// Which slice's they are, counted from 1.
     pub(crate) version: u64,
-    pub(crate) rows: Vec<(Vec<u8>, Option<Value>)>,
+    /// Keys and new values, with what the rows were before the slice.
+    pub(crate) rows: Vec<(Vec<u8>, Option<Value>, Before)>,
 }
+
+/// Rows that are remembered of what an item has read, at most.
+const READ_ROWS: usize = 16;
 
 pub(crate) struct Tables {
     store: Arc<dyn Store>,
@@ -31,9 +37,18 @@ pub(crate) struct Tables {
     ended: VecDeque<(u64, Pending)>,
     next_version: u64,
     slice: Pending,
+    /// What is known of the rows of `slice` as they were before it, in the order in which they were first written:
+    /// the committer needs it, and would have to read them once more.
+    before: Vec<(Vec<u8>, Before)>,
     slice_bytes: usize,
     item: Pending,
     item_bytes: usize,
+    /// Rows that were changed not long ago, as they are now, in the store or on the way there: what is changed once is
+    /// mostly changed again, and a read of the store waits while a commit is applied.
+    recent: HashMap<Vec<u8>, Option<Value>>,
+    recent_bytes: usize,
+    /// What this item has read of rows that its slice has not written.
+    read: Vec<(Vec<u8>, Before)>,
     /// The store's tables, and those that handlers have written to.
     names: BTreeSet<String>,
     /// Tables that this item is the first to write to.
@@ -53,9 +68,13 @@ impl Tables {
             ended: VecDeque::new(),
             next_version: 1,
             slice: Pending::new(),
+            before: Vec::new(),
             slice_bytes: 0,
             item: Pending::new(),
             item_bytes: 0,
+            recent: HashMap::new(),
+            recent_bytes: 0,
+            read: Vec::new(),
             names,
             new_names: BTreeSet::new(),
             failed: None,
@@ -76,7 +95,20 @@ impl Tables {
 
     /// The item succeeded: its writes count.
     pub(crate) fn keep_item(&mut self) {
-        self.slice.append(&mut self.item);
+        // Not `append`, which makes the whole slice anew for each item.
+        for (key, value) in std::mem::take(&mut self.item) {
+            match self.slice.entry(key) {
+                Entry::Occupied(mut entry) => *entry.get_mut() = value,
+                Entry::Vacant(entry) => {
+                    let read = self.read.iter().position(|(key, _)| key == entry.key());
+                    let before = read.map(|at| self.read.swap_remove(at));
+                    let unknown = || (entry.key().clone(), Before::Unknown);
+                    self.before.push(before.unwrap_or_else(unknown));
+                    entry.insert(value);
+                }
+            }
+        }
+        self.read.clear();
         let new_names = std::mem::take(&mut self.new_names);
         self.names.extend(new_names.into_iter().map(str::to_owned));
         self.slice_bytes += std::mem::take(&mut self.item_bytes);
@@ -90,6 +122,7 @@ impl Tables {
     /// The item did not succeed: its writes never were.
     pub(crate) fn drop_item(&mut self) {
         self.item.clear();
+        self.read.clear();
         self.new_names.clear();
         self.item_bytes = 0;
     }
@@ -104,12 +137,35 @@ impl Tables {
         let version = self.next_version;
         self.next_version += 1;
         let writes = std::mem::take(&mut self.slice);
-        let rows = writes
-            .iter()
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect();
+        let mut before = std::mem::take(&mut self.before);
+        before.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        // Each key of the one is in the other, once.
+        let mut rows = Vec::with_capacity(before.len());
+        for ((key, before), value) in before.into_iter().zip(writes.values()) {
+            // What is remembered must stay what it is.
+            if matches!(before, Before::Is(_)) || self.recent.contains_key(&key) {
+                self.remember(&key, value);
+            }
+            rows.push((key, value.clone(), before));
+        }
         self.ended.push_back((version, writes));
         Some(SliceWrites { version, rows })
+    }
+
+    fn remember(&mut self, key: &[u8], value: &Option<Value>) {
+        let bytes = |value: &Option<Value>| value.as_ref().map_or(0, |value| value.len());
+        self.recent_bytes += bytes(value);
+        if let Some(recent) = self.recent.get_mut(key) {
+            self.recent_bytes -= bytes(recent);
+            recent.clone_from(value);
+        } else {
+            self.recent_bytes += key.len();
+            self.recent.insert(key.to_owned(), value.clone());
+        }
+        if self.recent_bytes > limits::RECENT_ROWS_BYTES {
+            self.recent.clear();
+            self.recent_bytes = 0;
+        }
     }
 
     /// The store's failure that a handler met, whatever the handler made of it.
@@ -123,26 +179,43 @@ impl Tables {
         key: &K,
     ) -> Result<Option<V>, TableError> {
         let row = table.row_key(key)?;
-        let pending = [&self.item, &self.slice]
+        let own = [&self.item, &self.slice]
             .into_iter()
-            .chain(self.ended.iter().rev().map(|(_, writes)| writes))
             .find_map(|layer| layer.get(&row));
-        let value = match pending {
+        let value = match own {
             Some(value) => value.clone(),
-            None => {
-                // Not above: what is pending is memory, and most reads find it there.
-                process::check()?;
-                match self.store.get(&row) {
-                    Ok(value) => value,
-                    Err(error) => return Err(self.fail(error)),
-                }
-            }
+            None => self.read_before(&row)?,
         };
         let Some(value) = value else { return Ok(None) };
         match rows::decode(table, &row, &value) {
             Err(TableError::Store { reason }) => Err(self.fail(StoreError(reason))),
             decoded => decoded.map(Some),
         }
+    }
+
+    /// The row as it was before this slice, which is what it will be in the store when the slice's commit comes: the
+    /// slices before it are in commits before that, or in the same one.
+    fn read_before(&mut self, row: &[u8]) -> Result<Option<Value>, TableError> {
+        let ended = || {
+            let mut newest_first = self.ended.iter().rev();
+            newest_first.find_map(|(_, writes)| writes.get(row))
+        };
+        let value = match self.recent.get(row).or_else(ended) {
+            Some(value) => value.clone(),
+            None => {
+                // Not above: what is pending is memory, and many reads find it there.
+                process::check()?;
+                match self.store.get(row) {
+                    Ok(value) => value,
+                    Err(error) => return Err(self.fail(error)),
+                }
+            }
+        };
+        if self.read.len() < READ_ROWS {
+            let before = value.clone().map_or(Before::Absent, Before::Is);
+            self.read.push((row.to_owned(), before));
+        }
+        Ok(value)
     }
 
     pub(crate) fn put<K: TableKey + ?Sized, V: Serialize>(

@@ -234,12 +234,9 @@ impl Writer {
         self.claims.remove(&finished.slice);
         if let Some(writes) = finished.writes {
             self.round.writes_version = Some(writes.version);
-            for (key, value) in writes.rows {
+            for (key, value, before) in writes.rows {
                 self.round.bytes += key.len() + value.as_ref().map_or(0, |value| value.len());
-                match value {
-                    Some(value) => self.round.rows.put(key, value),
-                    None => self.round.rows.remove(key),
-                }
+                self.round.rows.change(key, value, before);
             }
         }
         let counts = self.round.counts.entry(finished.operation).or_default();

@@ -196,12 +196,24 @@ struct Change {
     before: Before,
 }
 
-/// What is known of a row as it is in the store.
-#[derive(Debug)]
-enum Before {
+/// What is known of a row as it is in the store when the group's commit comes.
+#[derive(Debug, Clone)]
+pub(crate) enum Before {
     Absent,
     Is(Value),
     Unknown,
+}
+
+impl Before {
+    /// Whether the row is what is known of it.
+    fn is_so(&self, stored: Result<Option<Value>, StoreError>) -> bool {
+        match (self, stored) {
+            // That is the store's failure, and told where it is used.
+            (Self::Unknown, _) | (_, Err(_)) => true,
+            (Self::Absent, Ok(stored)) => stored.is_none(),
+            (Self::Is(value), Ok(stored)) => stored.as_ref() == Some(value),
+        }
+    }
 }
 
 impl Group {
@@ -225,7 +237,9 @@ impl Group {
         self.change(key, None, Before::Is(value));
     }
 
-    fn change(&mut self, key: Vec<u8>, value: Option<Value>, before: Before) {
+    /// Sets a row, or removes it when `value` is none. Only what is known for certain may be said of `before`: the
+    /// sums of all rows depend on it.
+    pub(crate) fn change(&mut self, key: Vec<u8>, value: Option<Value>, before: Before) {
         match self.changes.entry(key) {
             std::collections::btree_map::Entry::Vacant(entry) => {
                 entry.insert(Change { value, before });
@@ -307,6 +321,11 @@ impl Committer {
     fn prepare(&mut self, group: Group, next_batch: BatchId) -> Result<Writes, StoreError> {
         let mut writes = Writes(Vec::with_capacity(group.changes.len() + 1));
         for (key, change) in group.changes {
+            debug_assert!(
+                change.before.is_so(self.store.get(&key)),
+                "{}",
+                keys::name(&key)
+            );
             let old = match change.before {
                 Before::Absent => None,
                 Before::Is(value) => Some(value),

@@ -6,11 +6,13 @@ use std::error::Error;
 use std::process::Command;
 
 /// ARCHITECTURE.md says what each is for.
-const DIRECT: [&str; 11] = [
+const DIRECT: [&str; 13] = [
     "arc-swap",
     "bincode",
     "crossbeam-channel",
     "getrandom",
+    "jiff",
+    "rust_decimal",
     "serde",
     "serde_json",
     "serde_path_to_error",

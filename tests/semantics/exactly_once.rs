@@ -376,3 +376,44 @@ fn a_read_sees_all_of_a_commit_or_nothing_of_it() -> Tested {
     bystander.assert_unchanged(&queue);
     Ok(())
 }
+
+#[test]
+fn a_row_is_read_as_it_is_however_it_was_written_last() -> Tested {
+    let (disk, clock) = fresh();
+    // What an item does: reads and adds 1, sets without reading, removes without reading, or reads.
+    let post = Post::new(|n, cx| match n {
+        1 => add(cx, "all", 1),
+        0 => {
+            cx.remove(&SUMS, "all")?;
+            Ok(0)
+        }
+        2 => Ok(cx.get(&SUMS, "all")?.unwrap_or(0)),
+        _ => {
+            cx.put(&SUMS, "all", &n)?;
+            Ok(n)
+        }
+    });
+    let queue = queue_on(&clock).register(post).open_to_drain(&disk)?;
+    let bystander = Bystander::enter_drained(&queue)?;
+    let mut expected = 0;
+    // Each a slice and a commit of its own; and every pair of neighbours.
+    for n in [
+        1, 1, 100, 1, 2, 0, 2, 1, 0, 1, 1, 0, 100, 2, 100, 0, 0, 2, 100, 100, 1, 2, 2, 1,
+    ] {
+        expected = match n {
+            1 => expected + 1,
+            2 => expected,
+            _ => n,
+        };
+        let batch = queue.submit::<Post>([n])?;
+        queue.drain()?;
+        assert_eq!(outputs(&batch)?, [expected], "after {n}");
+        assert_eq!(sum(&queue, "all")?, expected);
+    }
+    bystander.assert_unchanged(&queue);
+    drop(queue);
+    // Every row is counted here, and compared with the sums that the commits kept.
+    disk.cut_power();
+    queue_on(&clock).open_in_memory(&disk)?;
+    Ok(())
+}
