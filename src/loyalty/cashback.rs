@@ -81,6 +81,7 @@ pub struct CashbackOutput {
     /// The transaction's number in the ledger.
     pub gameball_transaction_id: u64,
     /// What the points are worth.
+    #[serde(deserialize_with = "super::money::read_worth")]
     pub reward_amount: Money,
     /// The points.
     pub reward_equivalent_points: i64,

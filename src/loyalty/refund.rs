@@ -60,6 +60,7 @@ pub struct RefundOutput {
     /// The transaction's number in the ledger.
     pub gameball_transaction_id: u64,
     /// How much of the transaction.
+    #[serde(deserialize_with = "super::money::read_worth")]
     pub refund_amount: Money,
     /// The points that moved: taken back from the customer, or given back.
     pub refund_equivalent_points: i64,
