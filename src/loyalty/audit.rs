@@ -301,10 +301,9 @@ fn count_strays(queue: &Queue, audit: &mut Audit, on_chains: Sum) -> Result<(), 
             Ok(transaction) if transaction.place > 0 => stored.add(key),
             Ok(_) => {}
             // There may be nobody who follows it.
-            Err(error) => audit.differs(
-                None,
-                format!("transaction {key:?} cannot be read: {error}"),
-            ),
+            Err(error) => {
+                audit.differs(None, format!("transaction {key:?} cannot be read: {error}"))
+            }
         }
         Ok(())
     })?;

@@ -48,7 +48,11 @@ pub struct CashbackItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merchant: Option<Document>,
     /// What holds for this purchase alone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "item::optional_object",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub configurations: Option<CashbackConfigurations>,
 }
 

@@ -163,8 +163,7 @@ impl Lots {
     /// Takes up to `points` of an award that is reversed: from what is left pending of the award itself, from what
     /// else is pending, then from what is available.
     pub(super) fn take_reversed(&mut self, from: Time, expiry: Expiry, points: i64) -> Vec<Part> {
-        let is_pending_award =
-            |lot: &Lot| !lot.is_available() && lot.dates() == (from.ms, expiry);
+        let is_pending_award = |lot: &Lot| !lot.is_available() && lot.dates() == (from.ms, expiry);
         let mut taken = self.take_where(points, is_pending_award);
         taken.extend(self.take_where(points - sum(&taken), |lot| !lot.is_available()));
         taken.extend(self.take_where(points - sum(&taken), Lot::is_available));
