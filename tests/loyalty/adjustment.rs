@@ -108,10 +108,7 @@ fn a_deduction_past_the_available_points_fails_and_moves_nothing() -> Tested {
     for (member, field) in [("\"points\":-71", "points"), ("\"amount\":-7.1", "amount")] {
         let item = format!(r#"{{"customerId":"ada",{member}}}"#);
         let failure = shop.fails::<Adjustment>(&item, codes::INSUFFICIENT_POINTS, field);
-        assert_eq!(
-            failure.message,
-            "71 points are wanted, 70 are available"
-        );
+        assert_eq!(failure.message, "71 points are wanted, 70 are available");
     }
     shop.output::<Adjustment>(r#"{"customerId":"ada","points":-70}"#);
     assert_eq!(shop.points("ada"), (1_030, 0, 1_000));
@@ -187,7 +184,12 @@ fn the_reason_and_the_id_are_in_the_history() -> Tested {
     );
     shop.output::<Adjustment>(r#"{"customerId":"ada","points":5}"#);
     let entries = shop.entries("ada")?;
-    let of = |n: usize| (entries[n].reason.as_deref(), entries[n].transaction_id.as_deref());
+    let of = |n: usize| {
+        (
+            entries[n].reason.as_deref(),
+            entries[n].transaction_id.as_deref(),
+        )
+    };
     assert_eq!(of(1), (Some("sorry"), Some("a-1")));
     assert_eq!(of(2), (None, None));
     Ok(())

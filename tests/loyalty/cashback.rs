@@ -119,7 +119,8 @@ fn the_merchant_is_kept_to_the_letter() -> Tested {
 }
 
 #[test]
-fn points_are_pending_for_the_programmes_return_window_from_the_time_of_the_transaction() -> Tested {
+fn points_are_pending_for_the_programmes_return_window_from_the_time_of_the_transaction() -> Tested
+{
     let shop = Shop::with(|p| p.return_window_days = 14)?;
     // Bought two days ago.
     shop.output::<Cashback>(
@@ -182,7 +183,10 @@ fn an_amount_that_is_not_above_zero_is_refused() -> Tested {
             r#"{{"customerId":"ada","transactionId":"t-1","transactionTime":"{NOW}","amount":{amount}}}"#
         );
         let message = shop.refuses::<Cashback>(&item, codes::INVALID_VALUE, "amount");
-        assert!(message.ends_with(", expected an amount above 0"), "{message}");
+        assert!(
+            message.ends_with(", expected an amount above 0"),
+            "{message}"
+        );
     }
     Ok(())
 }

@@ -182,14 +182,18 @@ fn unknown_fields_are_ignored() -> Tested {
 fn a_profile_that_grows_past_a_row_fails_and_stays_what_it_was() -> Tested {
     let shop = Shop::open()?;
     let large = "x".repeat(40_000);
-    shop.output::<Customers>(&format!(r#"{{"customerId":"ada","custom":{{"a":"{large}"}}}}"#));
+    shop.output::<Customers>(&format!(
+        r#"{{"customerId":"ada","custom":{{"a":"{large}"}}}}"#
+    ));
     let failure = shop.fails::<Customers>(
         &format!(r#"{{"customerId":"ada","email":"new","custom":{{"b":"{large}"}}}}"#),
         codes::LIMIT_EXCEEDED,
         "customerAttributes",
     );
     assert!(
-        failure.message.ends_with("bytes of JSON, the limit is 61440"),
+        failure
+            .message
+            .ends_with("bytes of JSON, the limit is 61440"),
         "{failure}"
     );
     assert!(!profile(&shop, "ada").contains("new"));
@@ -215,7 +219,10 @@ fn an_item_as_a_value_does_what_it_does_in_json() -> Tested {
 fn the_profile_of_an_unknown_customer_is_none() -> Tested {
     let shop = Shop::open()?;
     shop.output::<Customers>(r#"{"customerId":"ada"}"#);
-    assert_eq!(loyalty::profile(&shop.queue, "ada")?, Some(Profile::default()));
+    assert_eq!(
+        loyalty::profile(&shop.queue, "ada")?,
+        Some(Profile::default())
+    );
     let long = "x".repeat(256);
     for customer in ["nobody", "", "ad", "a\0b", long.as_str(), NOW] {
         assert_eq!(loyalty::profile(&shop.queue, customer)?, None);

@@ -1,9 +1,7 @@
 //! Events: what customers did, kept with them.
 
 use crate::harness::{MINUTE, Shop, Tested, to_json};
-use batchwright::loyalty::{
-    self, Document, EVENTS_BYTES, Events, EventsItem, StoredEvents, codes,
-};
+use batchwright::loyalty::{self, Document, EVENTS_BYTES, Events, EventsItem, StoredEvents, codes};
 use batchwright::testing::Assertions;
 
 fn shop() -> Result<Shop, Box<dyn std::error::Error>> {
@@ -41,10 +39,15 @@ fn events_are_in_the_order_of_batches_and_items_and_can_be_read_in_pages() -> Te
         let event = Document::from(serde_json::json!({}));
         EventsItem::new("ada", [(format!("e{n}"), event)])
     };
-    shop.run::<Events>((0..20).map(item))?.assert_all_succeeded();
-    shop.run::<Events>((20..30).map(item))?.assert_all_succeeded();
+    shop.run::<Events>((0..20).map(item))?
+        .assert_all_succeeded();
+    shop.run::<Events>((20..30).map(item))?
+        .assert_all_succeeded();
     let names = |events: Vec<StoredEvents>| -> Vec<String> {
-        events.into_iter().flat_map(|e| e.events.into_keys()).collect()
+        events
+            .into_iter()
+            .flat_map(|e| e.events.into_keys())
+            .collect()
     };
     let expected: Vec<_> = (0..30).map(|n| format!("e{n}")).collect();
     assert_eq!(names(events(&shop, "ada")), expected);
@@ -66,9 +69,7 @@ fn events_are_of_their_customer_alone() -> Tested {
 fn events_move_no_points_and_are_no_entries() -> Tested {
     let shop = shop()?;
     shop.earn("ada", "t-1", "5");
-    shop.output::<Events>(
-        r#"{"customerId":"ada","transactionId":"e-1","events":{"visit":{}}}"#,
-    );
+    shop.output::<Events>(r#"{"customerId":"ada","transactionId":"e-1","events":{"visit":{}}}"#);
     shop.earn("ada", "t-2", "5");
     assert_eq!(shop.points("ada").0, 10);
     assert_eq!(shop.entries("ada")?.len(), 2);
@@ -106,7 +107,11 @@ fn what_are_no_events_is_refused() -> Tested {
         ("[]", codes::INVALID_VALUE, "events"),
         ("\"visit\"", codes::INVALID_VALUE, "events"),
         (r#"{"":{}}"#, codes::INVALID_VALUE, "events"),
-        (r#"{"a":{},"visit":null}"#, codes::INVALID_VALUE, "events.visit"),
+        (
+            r#"{"a":{},"visit":null}"#,
+            codes::INVALID_VALUE,
+            "events.visit",
+        ),
         (r#"{"visit":5}"#, codes::INVALID_VALUE, "events.visit"),
         (r#"{"visit":[]}"#, codes::INVALID_VALUE, "events.visit"),
     ] {
@@ -125,8 +130,7 @@ fn more_events_than_fit_are_refused() -> Tested {
         format!(r#"{{"customerId":"ada","events":{{"visit":{{"x":"{text}"}}}}}}"#)
     };
     shop.output::<Events>(&item(EVENTS_BYTES));
-    let message =
-        shop.refuses::<Events>(&item(EVENTS_BYTES + 1), codes::LIMIT_EXCEEDED, "events");
+    let message = shop.refuses::<Events>(&item(EVENTS_BYTES + 1), codes::LIMIT_EXCEEDED, "events");
     assert_eq!(
         message,
         "events has 57345 bytes of JSON, the limit is 57344"

@@ -191,7 +191,8 @@ impl Shop {
 
     /// The customer's entries, oldest first.
     pub(crate) fn entries(&self, customer: &str) -> Result<Vec<Entry>, Box<dyn Error>> {
-        let history = loyalty::history(&self.queue, customer)?.ok_or("there is no such customer")?;
+        let history =
+            loyalty::history(&self.queue, customer)?.ok_or("there is no such customer")?;
         let mut entries = history.collect::<Result<Vec<_>, _>>()?;
         entries.reverse();
         Ok(entries)
@@ -204,7 +205,14 @@ impl Shop {
     ) -> Result<Vec<(String, i64, i64, i64)>, Box<dyn Error>> {
         let entries = self.entries(customer)?.into_iter();
         Ok(entries
-            .map(|e| (e.kind.to_string(), e.points, e.balance_before, e.balance_after))
+            .map(|e| {
+                (
+                    e.kind.to_string(),
+                    e.points,
+                    e.balance_before,
+                    e.balance_after,
+                )
+            })
             .collect())
     }
 
@@ -286,8 +294,13 @@ fn rows_of(queue: &Queue) -> Result<Vec<(String, Value)>, Box<dyn Error>> {
             "events" => "loyalty.events",
             _ => "loyalty.orders",
         });
-        let stored = queue.read(|tables| tables.range(&table, ..).collect::<Result<Vec<_>, _>>())?;
-        rows.extend(stored.into_iter().map(|(key, row)| (format!("{name} {key}"), row)));
+        let stored =
+            queue.read(|tables| tables.range(&table, ..).collect::<Result<Vec<_>, _>>())?;
+        rows.extend(
+            stored
+                .into_iter()
+                .map(|(key, row)| (format!("{name} {key}"), row)),
+        );
     }
     Ok(rows)
 }

@@ -44,9 +44,17 @@ fn exactly_one_of_amount_and_points_above_zero_must_be_there() -> Tested {
             "pointsToHold",
         ),
         (r#","pointsToHold":0"#, codes::INVALID_VALUE, "pointsToHold"),
-        (r#","pointsToHold":-1"#, codes::INVALID_VALUE, "pointsToHold"),
+        (
+            r#","pointsToHold":-1"#,
+            codes::INVALID_VALUE,
+            "pointsToHold",
+        ),
         (r#","amountToHold":0"#, codes::INVALID_VALUE, "amountToHold"),
-        (r#","amountToHold":-1"#, codes::INVALID_VALUE, "amountToHold"),
+        (
+            r#","amountToHold":-1"#,
+            codes::INVALID_VALUE,
+            "amountToHold",
+        ),
     ] {
         shop.refuses::<Hold>(&hold(members), code, field);
     }
@@ -157,7 +165,10 @@ fn a_hold_lasts_from_when_it_is_made_whatever_its_time_says() -> Tested {
     let output = shop.output::<Hold>(
         r#"{"customerId":"ada","transactionTime":"2025-03-14T03:00:00Z","pointsToHold":1}"#,
     );
-    assert!(output.contains(r#""expiresAt":"2025-03-14T10:10:00Z""#), "{output}");
+    assert!(
+        output.contains(r#""expiresAt":"2025-03-14T10:10:00Z""#),
+        "{output}"
+    );
     Ok(())
 }
 
@@ -213,7 +224,13 @@ fn a_hold_that_lapsed_is_an_entry_of_the_next_touch() -> Tested {
     let reference = Some(reference);
     assert_eq!(
         of(1),
-        ("hold".into(), Some(10), reference.clone(), NOW.into(), (100, 100))
+        (
+            "hold".into(),
+            Some(10),
+            reference.clone(),
+            NOW.into(),
+            (100, 100)
+        )
     );
     assert_eq!(
         of(2),

@@ -6,10 +6,22 @@
 mod harness;
 
 mod adjustment;
+mod audit;
 mod balance;
 mod cashback;
+mod crashes;
 mod customers;
+mod duplicates;
 mod events;
+mod expiry;
+mod fields;
+mod history;
 mod hold;
+mod limits;
+mod money;
 mod orders;
 mod redeem;
+mod refund;
+mod refused;
+mod samples;
+mod tidy;

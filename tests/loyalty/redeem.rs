@@ -4,9 +4,7 @@ use crate::harness::{DAY, NOW, Shop, Tested, money, now, number};
 use batchwright::loyalty::{Hold, HoldItem, Redeem, RedeemItem, codes};
 
 fn redeem(id: &str, members: &str) -> String {
-    format!(
-        r#"{{"customerId":"ada","transactionId":"{id}","transactionTime":"{NOW}"{members}}}"#
-    )
+    format!(r#"{{"customerId":"ada","transactionId":"{id}","transactionTime":"{NOW}"{members}}}"#)
 }
 
 #[test]
@@ -97,7 +95,10 @@ fn too_few_available_points_are_an_error_whatever_is_pending_or_held() -> Tested
     shop.earn("ada", "t-1", "100");
     shop.earn_later("ada", "t-2", "1000", 1);
     shop.succeeds::<Hold>(HoldItem::points("ada", now(), 30));
-    for (members, field) in [(r#","points":71"#, "points"), (r#","amount":7.1"#, "amount")] {
+    for (members, field) in [
+        (r#","points":71"#, "points"),
+        (r#","amount":7.1"#, "amount"),
+    ] {
         let item = redeem("r-1", members);
         let failure = shop.fails::<Redeem>(&item, codes::INSUFFICIENT_POINTS, field);
         assert_eq!(failure.message, "71 points are wanted, 70 are available");
