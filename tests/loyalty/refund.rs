@@ -95,7 +95,11 @@ fn parts_of_a_cashback_take_what_the_rest_does_not_award() -> Tested {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(ProptestConfig {
+        cases: 40,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn parts_of_any_size_take_exactly_what_was_awarded(
@@ -360,6 +364,32 @@ fn a_programme_may_let_customers_owe_points_which_the_next_ones_pay() -> Tested 
     shop.succeeds::<Refund>(item("r-2", "t-2", None));
     assert_eq!(shop.points("ada"), (40, 40, 0));
     shop.redeem("ada", "t-6", 40);
+    shop.assert_audited();
+    Ok(())
+}
+
+#[test]
+fn points_that_paid_a_debt_are_spent_and_do_not_expire() -> Tested {
+    let shop = Shop::with(|p| {
+        p.allow_negative = true;
+        p.points_expiry_days = Some(1);
+    })?;
+    shop.earn("ada", "t-1", "100");
+    shop.redeem("ada", "t-2", 100);
+    shop.succeeds::<Refund>(item("r-1", "t-1", None));
+    shop.earn("ada", "t-3", "40");
+    // Those of another award pay when they become available.
+    shop.earn_later("ada", "t-4", "50", 5);
+    assert_eq!(shop.points("ada"), (-10, -60, 50));
+    let next = |shop: &Shop| shop.balance("ada").map(|b| b.next_expiring_points_amount);
+    assert_eq!(next(&shop), Some(50));
+    shop.advance(DAY * 3);
+    assert_eq!(shop.points("ada"), (-10, -60, 50));
+    shop.advance(DAY * 2);
+    assert_eq!((shop.points("ada"), next(&shop)), ((-10, -10, 0), Some(0)));
+    shop.advance(DAY * 9);
+    shop.earn("ada", "t-5", "11");
+    assert_eq!(shop.points("ada"), (1, 1, 0));
     shop.assert_audited();
     Ok(())
 }
