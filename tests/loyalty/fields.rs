@@ -3,12 +3,13 @@
 use crate::harness::{NOW, Shop, Tested};
 use batchwright::Operation;
 use batchwright::loyalty::{
-    Adjustment, AdjustmentItem, Balance, BalanceItem, Cashback, CashbackItem, CustomerItem,
-    Customers, Events, EventsItem, Field, FieldKind, Fields, Hold, HoldItem, OrderId, OrderItem,
-    Orders, Redeem, RedeemItem, Refund, RefundItem, codes,
+    Adjustment, AdjustmentItem, Balance, BalanceItem, Cashback, CashbackConfigurations,
+    CashbackItem, CustomerAttributes, CustomerItem, Customers, Events, EventsItem, Field,
+    FieldKind, Fields, Hold, HoldItem, OrderId, OrderItem, OrderRedemption, Orders, Redeem,
+    RedeemItem, Refund, RefundItem, codes,
 };
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Deserializer, Error as _, Visitor};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
@@ -121,8 +122,50 @@ fn paths(value: &Value, prefix: &str, fields: &BTreeSet<&str>, found: &mut BTree
     }
 }
 
-/// A full item decodes, and encodes to the same members: the table lists nothing that serde does not know. And a
-/// name that is not in the table is none that serde knows: its value, however wrong, is ignored.
+/// A deserializer that has nothing to read: it is told what fields the type has, and that is all.
+struct Asked<'a>(&'a mut &'static [&'static str]);
+
+impl<'de> Deserializer<'de> for Asked<'_> {
+    type Error = serde_json::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+        Err(serde_json::Error::custom("nothing to read"))
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        *self.0 = fields;
+        self.deserialize_any(visitor)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+/// The fields that serde knows of a type.
+fn known<T: DeserializeOwned>() -> BTreeSet<&'static str> {
+    let mut fields: &[&str] = &[];
+    assert!(T::deserialize(Asked(&mut fields)).is_err());
+    fields.iter().copied().collect()
+}
+
+/// The fields that the table has directly inside of this one, or of the item.
+fn listed(fields: &[Field], outer: &str) -> BTreeSet<&'static str> {
+    let inner = fields.iter().filter_map(|field| match outer {
+        "" => Some(field.name),
+        outer => field.name.strip_prefix(outer)?.strip_prefix('.'),
+    });
+    inner.filter(|name| !name.contains('.')).collect()
+}
+
+/// The table lists what serde knows of the type, in the places where it is. A full item decodes, and encodes to the
+/// same members. What is required, null and wrong is told as the table has it.
 fn agrees<O>(shop: &Shop) -> Tested
 where
     O: Operation,
@@ -131,6 +174,7 @@ where
     let fields = O::Item::FIELDS;
     let names: BTreeSet<_> = fields.iter().map(|field| field.name).collect();
     assert_eq!(names.len(), fields.len(), "{}: a field twice", O::NAME);
+    assert_eq!(listed(fields, ""), known::<O::Item>(), "{}", O::NAME);
     let json = Value::Object(full(fields));
     let item: O::Item = serde_json::from_str(&json.to_string())?;
     let text = serde_json::to_string(&item)?;
@@ -183,6 +227,26 @@ where
         }
     }
     Ok(())
+}
+
+#[test]
+fn the_fields_inside_of_others_are_those_of_their_types() {
+    assert_eq!(
+        listed(CashbackItem::FIELDS, "configurations"),
+        known::<CashbackConfigurations>()
+    );
+    assert_eq!(
+        listed(OrderItem::FIELDS, "cashbackConfigurations"),
+        known::<CashbackConfigurations>()
+    );
+    assert_eq!(
+        listed(OrderItem::FIELDS, "redemption"),
+        known::<OrderRedemption>()
+    );
+    assert_eq!(
+        listed(CustomerItem::FIELDS, "customerAttributes"),
+        known::<CustomerAttributes>()
+    );
 }
 
 #[test]

@@ -467,3 +467,29 @@ fn a_field_that_is_there_twice_is_invalid() -> Tested {
     );
     Ok(())
 }
+
+#[test]
+fn the_codes_are_those_of_the_contract() {
+    let found = [
+        codes::MISSING,
+        codes::NULL,
+        codes::INVALID_VALUE,
+        codes::LIMIT_EXCEEDED,
+        codes::INVALID_PAYLOAD,
+        codes::NOT_FOUND,
+        codes::CUSTOMER_NOT_FOUND,
+        codes::ALREADY_REFUNDED,
+        codes::TRANSACTION_NOT_FOUND,
+        codes::DUPLICATE,
+        codes::HOLD_NOT_FOUND,
+        codes::INVALID_TIME,
+        codes::INSUFFICIENT_POINTS,
+    ];
+    assert_eq!(
+        found,
+        [
+            "3000", "3001", "3003", "3011", "3016", "4004", "7000", "9001", "9002", "9004", "9006",
+            "9007", "9008",
+        ]
+    );
+}
