@@ -227,9 +227,8 @@ fn the_same_content_may_be_written_in_other_ways() -> Tested {
         cashback("t-1", "10.0"),
         cashback("t-1", "1e1"),
         cashback("t-1", "\"10.00\""),
-        format!(
-            r#"{{ "amount":10, "transactionTime":"2025-03-14T11:00:00+01:00", "transactionId":"t-1","customerId":"\u0061da"}}"#
-        ),
+        r#"{ "amount":10, "transactionTime":"2025-03-14T11:00:00+01:00", "transactionId":"t-1","customerId":"\u0061da"}"#
+            .to_owned(),
         format!(
             r#"{{"customerId":"ada","transactionId":"t-1","transactionTime":"{NOW}","amount":10,"email":null,"unknown":1}}"#
         ),

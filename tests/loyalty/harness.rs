@@ -29,6 +29,9 @@ pub(crate) const DAY: Duration = Duration::from_secs(24 * 3_600);
 pub(crate) const ACCOUNTS: Table<str, Value> = Table::new("loyalty.accounts");
 pub(crate) const TRANSACTIONS: Table<str, Value> = Table::new("loyalty.transactions");
 
+/// An entry's kind, points, balance before and after.
+pub(crate) type Move = (String, i64, i64, i64);
+
 /// The number of the item `index` of batch `batch` in the ledger.
 pub(crate) fn number(batch: u64, index: u64) -> u64 {
     batch * 65_536 + index
@@ -198,22 +201,14 @@ impl Shop {
         Ok(entries)
     }
 
-    /// What moved the customer's points, oldest first: kind, points, balance before and after.
-    pub(crate) fn moves(
-        &self,
-        customer: &str,
-    ) -> Result<Vec<(String, i64, i64, i64)>, Box<dyn Error>> {
+    /// What moved the customer's points, oldest first.
+    pub(crate) fn moves(&self, customer: &str) -> Result<Vec<Move>, Box<dyn Error>> {
         let entries = self.entries(customer)?.into_iter();
-        Ok(entries
-            .map(|e| {
-                (
-                    e.kind.to_string(),
-                    e.points,
-                    e.balance_before,
-                    e.balance_after,
-                )
-            })
-            .collect())
+        let shown = |e: Entry| {
+            let kind = e.kind.to_string();
+            (kind, e.points, e.balance_before, e.balance_after)
+        };
+        Ok(entries.map(shown).collect())
     }
 
     /// Every row of the ledger.
