@@ -57,6 +57,7 @@ pub struct AdjustmentOutput {
     /// The points, below zero when they were deducted.
     pub points: i64,
     /// What they are worth.
+    #[serde(deserialize_with = "super::money::read_worth")]
     pub amount: Money,
     /// The balance afterwards: available, pending and held points.
     pub points_balance_after: i64,

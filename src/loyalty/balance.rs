@@ -38,14 +38,17 @@ pub struct BalanceOutput {
     /// All points: available, pending and held ones.
     pub total_points_balance: i64,
     /// What they are worth.
+    #[serde(deserialize_with = "super::money::read_worth")]
     pub total_points_value: Money,
     /// Points that can be spent; below zero for a customer in debt.
     pub available_points_balance: i64,
     /// What they are worth.
+    #[serde(deserialize_with = "super::money::read_worth")]
     pub available_points_value: Money,
     /// Points within their return window.
     pub pending_points: i64,
     /// What they are worth.
+    #[serde(deserialize_with = "super::money::read_worth")]
     pub pending_points_value: Money,
     /// The programme's currency.
     pub currency: String,
@@ -54,6 +57,7 @@ pub struct BalanceOutput {
     /// Points that expire next; 0 when none will.
     pub next_expiring_points_amount: i64,
     /// What they are worth.
+    #[serde(deserialize_with = "super::money::read_worth")]
     pub next_expiring_points_value: Money,
     /// When they expire; null when none will.
     pub next_expiring_points_date: Option<Time>,

@@ -48,7 +48,11 @@ pub struct CashbackItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merchant: Option<Document>,
     /// What holds for this purchase alone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "item::optional_object",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub configurations: Option<CashbackConfigurations>,
 }
 
@@ -81,6 +85,7 @@ pub struct CashbackOutput {
     /// The transaction's number in the ledger.
     pub gameball_transaction_id: u64,
     /// What the points are worth.
+    #[serde(deserialize_with = "super::money::read_worth")]
     pub reward_amount: Money,
     /// The points.
     pub reward_equivalent_points: i64,

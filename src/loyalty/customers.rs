@@ -47,7 +47,11 @@ pub struct CustomerItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guest: Option<bool>,
     /// Attributes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "item::optional_object",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub customer_attributes: Option<CustomerAttributes>,
     /// The display name, flat.
     #[serde(default, skip_serializing_if = "Option::is_none")]

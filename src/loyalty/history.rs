@@ -53,7 +53,11 @@ pub struct Entry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transaction_time: Option<Time>,
     /// The money that it is about.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "super::money::read_optional_worth",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub amount: Option<Money>,
     /// What a refund reversed.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -58,6 +58,7 @@ pub struct HoldOutput {
     /// What a redemption or an order names.
     pub hold_reference: String,
     /// What the points are worth.
+    #[serde(deserialize_with = "super::money::read_worth")]
     pub hold_amount: Money,
     /// The points.
     pub hold_equivalent_points: i64,

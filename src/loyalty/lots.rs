@@ -163,7 +163,8 @@ impl Lots {
     /// Takes up to `points` of an award that is reversed: from what is left pending of the award itself, from what
     /// else is pending, then from what is available.
     pub(super) fn take_reversed(&mut self, from: Time, expiry: Expiry, points: i64) -> Vec<Part> {
-        let mut taken = self.take_where(points, |lot| lot.dates() == (from.ms, expiry));
+        let is_pending_award = |lot: &Lot| !lot.is_available() && lot.dates() == (from.ms, expiry);
+        let mut taken = self.take_where(points, is_pending_award);
         taken.extend(self.take_where(points - sum(&taken), |lot| !lot.is_available()));
         taken.extend(self.take_where(points - sum(&taken), Lot::is_available));
         taken
@@ -285,7 +286,10 @@ mod tests {
         }
         lots.take_reversed(later, Expiry::NEVER, 12);
         assert_eq!((lots.available(), lots.pending()), (10, 8));
-        lots.take_reversed(later, Expiry::NEVER, 9);
+        // An award that was available at once is no exception.
+        lots.take_reversed(Time::from_ms(AVAILABLE), Expiry::NEVER, 3);
+        assert_eq!((lots.available(), lots.pending()), (10, 5));
+        lots.take_reversed(later, Expiry::NEVER, 6);
         assert_eq!((lots.available(), lots.pending()), (9, 0));
         assert_eq!(sum(&lots.take_reversed(later, Expiry::NEVER, 100)), 9);
     }

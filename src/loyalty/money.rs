@@ -16,6 +16,8 @@ use std::str::FromStr;
 /// which a [`Decimal`] holds exactly.
 const WHOLE_DIGITS: usize = 15;
 const FRACTION_DIGITS: u32 = 6;
+/// Digits before the point of what points are worth, at most: a decimal holds them with those after it.
+const WORTH_DIGITS: usize = WHOLE_DIGITS + RATE_DIGITS as usize;
 /// Longest text of a number: digits, and zeros that say nothing.
 const NUMBER_BYTES: usize = 64;
 /// Significant digits of a rate, at most.
@@ -28,7 +30,7 @@ pub const POINTS_MAX: i64 = 999_999_999_999_999;
 /// An amount of money: an exact decimal with up to 15 digits before the point and up to 6 after it.
 ///
 /// In JSON it is a number (`150.75`); it is read from a text, too (`"150.75"`). Amounts are equal when their values
-/// are: `1.50` is `1.5`.
+/// are: `1.50` is `1.5`. What points are worth is not limited to 15 digits: it has up to 22 before the point.
 ///
 /// ```
 /// use batchwright::loyalty::Money;
@@ -121,7 +123,7 @@ impl Money {
         }
     }
 
-    pub(super) fn parse_number(text: &str) -> Option<Self> {
+    fn parse_number(text: &str, whole_digits: usize) -> Option<Self> {
         // The decimals' own grammar is wider than that of JSON numbers.
         let plain = text.strip_prefix('-').unwrap_or(text);
         let allowed = |c: char| c.is_ascii_digit() || matches!(c, '.' | 'e' | 'E' | '+' | '-');
@@ -137,7 +139,7 @@ impl Money {
         };
         let value = exact.ok()?.normalize();
         let whole = value.trunc().abs().to_string();
-        let fits = whole.len() <= WHOLE_DIGITS && value.scale() <= FRACTION_DIGITS;
+        let fits = whole.len() <= whole_digits && value.scale() <= FRACTION_DIGITS;
         fits.then_some(Self(value))
     }
 }
@@ -159,7 +161,7 @@ impl FromStr for Money {
     type Err = InvalidNumber;
 
     fn from_str(text: &str) -> Result<Self, InvalidNumber> {
-        Self::parse_number(text).ok_or_else(|| InvalidNumber::new(text, AMOUNT))
+        Self::parse_number(text, WHOLE_DIGITS).ok_or_else(|| InvalidNumber::new(text, AMOUNT))
     }
 }
 
@@ -186,11 +188,37 @@ impl Serialize for Money {
 impl<'de> Deserialize<'de> for Money {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let json = <&RawValue>::deserialize(deserializer)?.get();
-        let text = json
-            .strip_prefix('"')
-            .and_then(|text| text.strip_suffix('"'))
-            .unwrap_or(json);
-        text.parse().map_err(de::Error::custom)
+        unquoted(json).parse().map_err(de::Error::custom)
+    }
+}
+
+fn unquoted(json: &str) -> &str {
+    let text = json.strip_prefix('"');
+    text.and_then(|text| text.strip_suffix('"')).unwrap_or(json)
+}
+
+/// Reads what points are worth, which the ledger wrote: it may be more than an item can name.
+pub(super) fn read_worth<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Money, D::Error> {
+    Worth::deserialize(deserializer).map(|Worth(worth)| worth)
+}
+
+/// As [`read_worth`], where it may be missing.
+pub(super) fn read_optional_worth<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Money>, D::Error> {
+    let worth = Option::<Worth>::deserialize(deserializer)?;
+    Ok(worth.map(|Worth(worth)| worth))
+}
+
+struct Worth(Money);
+
+impl<'de> Deserialize<'de> for Worth {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = unquoted(<&RawValue>::deserialize(deserializer)?.get());
+        let worth = Money::parse_number(text, WORTH_DIGITS);
+        worth
+            .map(Self)
+            .ok_or_else(|| de::Error::custom(InvalidNumber::new(text, AMOUNT)))
     }
 }
 
@@ -225,7 +253,7 @@ impl FromStr for Rate {
     type Err = InvalidNumber;
 
     fn from_str(text: &str) -> Result<Self, InvalidNumber> {
-        let rate = Money::parse_number(text).map(|Money(value)| value);
+        let rate = Money::parse_number(text, WHOLE_DIGITS).map(|Money(value)| value);
         let fits = |value: &Decimal| {
             *value > Decimal::ZERO
                 && value.round_sf_with_strategy(RATE_DIGITS, RoundingStrategy::ToZero)

@@ -71,10 +71,18 @@ pub struct OrderItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extra: Option<Document>,
     /// The points that were spent on it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "item::optional_object",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub redemption: Option<OrderRedemption>,
     /// What holds for its cashback alone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "item::optional_object",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub cashback_configurations: Option<CashbackConfigurations>,
 }
 

@@ -59,6 +59,7 @@ pub struct RedeemOutput {
     /// The transaction's number in the ledger.
     pub gameball_transaction_id: u64,
     /// What the points are worth.
+    #[serde(deserialize_with = "super::money::read_worth")]
     pub redeem_amount: Money,
     /// The points.
     pub redeem_equivalent_points: i64,

@@ -60,6 +60,7 @@ pub struct RefundOutput {
     /// The transaction's number in the ledger.
     pub gameball_transaction_id: u64,
     /// How much of the transaction.
+    #[serde(deserialize_with = "super::money::read_worth")]
     pub refund_amount: Money,
     /// The points that moved: taken back from the customer, or given back.
     pub refund_equivalent_points: i64,
@@ -126,15 +127,20 @@ impl Refund {
                 "this customer has no transaction {id:?}"
             )));
         };
-        let amount = amount_of(item, &reversed)?;
-        let points = if let Some((award, rate)) = award_of(&reversed) {
-            self.reverse_award(&mut posting, &reversed, award, rate, amount)?
-        } else if let Some(redemption) = redemption_of(&reversed) {
-            self.give_back(&mut posting, &reversed, redemption, amount)?
-        } else {
+        let Some(movement) = Reversible::of(&reversed) else {
             let id = codes::shown(&item.reverse_transaction_id);
             let text = format_args!("transaction {id:?} is neither a cashback nor a redemption");
             return Err(not_found(text));
+        };
+        // Only now: of anything else there is nothing that could be left.
+        let amount = amount_of(item, &reversed)?;
+        let points = match movement {
+            Reversible::Award(award, rate) => {
+                self.reverse_award(&mut posting, &reversed, award, rate, amount)?
+            }
+            Reversible::Redemption(redemption) => {
+                self.give_back(&mut posting, &reversed, redemption, amount)?
+            }
         };
 
         let before = reversed.refunded;
@@ -255,22 +261,32 @@ fn amount_of(item: &RefundItem, transaction: &Transaction) -> Result<Money, Fail
     }
 }
 
-/// What a cashback awarded, and at which rate.
-fn award_of(transaction: &Transaction) -> Option<(Award, Rate)> {
-    let is_award = |entry: &&Entry| entry.kind == Movement::Cashback;
-    let entry = transaction.entries.iter().find(is_award)?;
-    let expiry = entry.parts.first().map_or(Expiry::NEVER, |part| part.0);
-    let award = Award {
-        points: entry.points,
-        from: entry.from(),
-        expiry,
-    };
-    Some((award, transaction.terms.rate?))
+/// What of a transaction can be reversed.
+enum Reversible<'a> {
+    /// What a cashback awarded, and at which rate.
+    Award(Award, Rate),
+    Redemption(&'a Entry),
 }
 
-fn redemption_of(transaction: &Transaction) -> Option<&Entry> {
-    let is_redemption = |entry: &&Entry| entry.kind == Movement::Redemption;
-    transaction.entries.iter().find(is_redemption)
+impl<'a> Reversible<'a> {
+    fn of(transaction: &'a Transaction) -> Option<Self> {
+        transaction
+            .entries
+            .iter()
+            .find_map(|entry| match entry.kind {
+                Movement::Cashback => {
+                    let expiry = entry.parts.first().map_or(Expiry::NEVER, |part| part.0);
+                    let award = Award {
+                        points: entry.points,
+                        from: entry.from(),
+                        expiry,
+                    };
+                    Some(Self::Award(award, transaction.terms.rate?))
+                }
+                Movement::Redemption => Some(Self::Redemption(entry)),
+                _ => None,
+            })
+    }
 }
 
 /// `points` of the parts, from their end, after `skip` points from there.
@@ -286,6 +302,5 @@ fn parts_from_the_end(parts: &[Part], skip: i64, points: i64) -> Vec<Part> {
             taken.push(Part(*expiry, part));
         }
     }
-
     taken
 }

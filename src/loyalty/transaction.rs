@@ -39,7 +39,12 @@ pub(super) struct Transaction {
 pub(super) struct Terms {
     #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
     pub(super) time_ms: Option<i64>,
-    #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "m",
+        default,
+        deserialize_with = "super::money::read_optional_worth",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub(super) amount: Option<Money>,
     /// Points for a unit of money, of an award; money for a point, of a redemption.
     #[serde(rename = "y", default, skip_serializing_if = "Option::is_none")]
@@ -56,7 +61,7 @@ pub(super) struct Terms {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Refunded {
-    #[serde(rename = "m")]
+    #[serde(rename = "m", deserialize_with = "super::money::read_worth")]
     pub(super) amount: Money,
     #[serde(rename = "p")]
     pub(super) points: i64,
