@@ -5,6 +5,7 @@ use super::entry::Kind as Movement;
 use super::fields::{Field, Fields, Kind};
 use super::item::{self, Check, ledger_operation};
 use super::money::Money;
+use super::object::object;
 use super::posting::{Posting, Unknown, refuse_duplicate};
 use super::program::EXPIRY_DAYS_MAX;
 use super::tables::optional_key;
@@ -23,7 +24,7 @@ ledger_operation! {
 
 /// Points to add or, below zero, to deduct: exactly one of `amount` and `points` says how many.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(remote = "Self", rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct AdjustmentItem {
     /// Whose points they are.
@@ -46,6 +47,8 @@ pub struct AdjustmentItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expiry_after: Option<u32>,
 }
+
+object!(AdjustmentItem);
 
 /// What was adjusted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,6 +5,7 @@ use super::codes;
 use super::fields::{Field, Fields, Kind};
 use super::item::{self, Check, ledger_operation};
 use super::money::Money;
+use super::object::object;
 use super::program::Program;
 use super::tables::ACCOUNTS;
 use super::time::Time;
@@ -21,12 +22,14 @@ ledger_operation! {
 
 /// Whose balance to read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(remote = "Self", rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct BalanceItem {
     /// The customer.
     pub customer_id: String,
 }
+
+object!(BalanceItem);
 
 /// A customer's balance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

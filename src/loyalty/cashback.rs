@@ -6,6 +6,7 @@ use super::entry::Kind as Movement;
 use super::fields::{Field, Fields, Kind};
 use super::item::{self, Check, ledger_operation};
 use super::money::{Money, POINTS_MAX, Rate};
+use super::object::object;
 use super::posting::{Posting, Unknown, refuse_duplicate, refuse_future};
 use super::profile::Profile;
 use super::program::{Program, RETURN_WINDOW_DAYS_MAX};
@@ -27,7 +28,7 @@ ledger_operation! {
 
 /// A purchase to award points for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(remote = "Self", rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct CashbackItem {
     /// Whose purchase it is.
@@ -48,23 +49,23 @@ pub struct CashbackItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merchant: Option<Document>,
     /// What holds for this purchase alone.
-    #[serde(
-        default,
-        deserialize_with = "item::optional_object",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configurations: Option<CashbackConfigurations>,
 }
 
+object!(CashbackItem);
+
 /// What holds for one award alone.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(remote = "Self", rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct CashbackConfigurations {
     /// Days that the points stay pending: 0 to [`RETURN_WINDOW_DAYS_MAX`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub return_window: Option<u32>,
 }
+
+object!(CashbackConfigurations);
 
 impl CashbackConfigurations {
     /// With this return window, in days.

@@ -5,6 +5,7 @@ use super::codes;
 use super::document::Document;
 use super::fields::{Field, Fields, Kind};
 use super::item::{self, Check, ledger_operation};
+use super::object::object;
 use super::profile::{CHANNELS, CustomerAttributes, Profile};
 use super::tables::{ACCOUNTS, PROFILES};
 use super::time;
@@ -23,7 +24,7 @@ ledger_operation! {
 
 /// A customer. Attributes are given inside `customer_attributes`, or flat beside it; inside wins.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(remote = "Self", rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct CustomerItem {
     /// The customer's id.
@@ -47,11 +48,7 @@ pub struct CustomerItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guest: Option<bool>,
     /// Attributes.
-    #[serde(
-        default,
-        deserialize_with = "item::optional_object",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer_attributes: Option<CustomerAttributes>,
     /// The display name, flat.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -72,6 +69,8 @@ pub struct CustomerItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub custom: Option<BTreeMap<String, Document>>,
 }
+
+object!(CustomerItem);
 
 /// What became of a customer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,6 +4,7 @@ use super::codes;
 use super::document::Document;
 use super::fields::{Field, Fields, Kind};
 use super::item::{self, Check, ledger_operation};
+use super::object::object;
 use super::posting::{refuse_duplicate, require_customer};
 use super::tables::{EVENTS, TRANSACTIONS, events_key, events_prefix, transaction_key};
 use super::time::Time;
@@ -25,7 +26,7 @@ pub const EVENTS_BYTES: usize = 56 << 10;
 
 /// Events of a customer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(remote = "Self", rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct EventsItem {
     /// Whose events they are.
@@ -37,6 +38,8 @@ pub struct EventsItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transaction_id: Option<String>,
 }
+
+object!(EventsItem);
 
 /// What was appended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,6 +4,7 @@ use super::codes;
 use super::fields::{Field, Fields, Kind};
 use super::item::{self, Check, ledger_operation};
 use super::money::Money;
+use super::object::object;
 use super::posting::{Posting, Unknown, refuse_duplicate, refuse_future};
 use super::program::HOLD_MINUTES_RANGE;
 use super::tables::optional_key;
@@ -26,7 +27,7 @@ ledger_operation! {
 
 /// Points to reserve: exactly one of `amount_to_hold` and `points_to_hold` says how many.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(remote = "Self", rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct HoldItem {
     /// Whose points they are.
@@ -47,6 +48,8 @@ pub struct HoldItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_duration: Option<u32>,
 }
+
+object!(HoldItem);
 
 /// What was reserved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,10 +4,6 @@ use super::codes;
 use super::document::Document;
 use super::money::{InPoints, Money, POINTS_MAX, Rate};
 use crate::Failure;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use std::fmt;
-use std::marker::PhantomData;
 
 /// Longest id of a customer, a transaction or an order, in bytes.
 pub const ID_BYTES: usize = 255;
@@ -17,41 +13,6 @@ pub const TEXT_BYTES: usize = 1 << 10;
 
 /// Largest `merchant` of a cashback, in bytes of JSON.
 pub const MERCHANT_BYTES: usize = 4 << 10;
-
-/// Reads an object that may be missing, and nothing else: serde takes an array for a struct, too.
-pub(super) fn optional_object<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    struct Object<T>(PhantomData<T>);
-
-    impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
-        type Value = Option<T>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object")
-        }
-
-        fn visit_none<E>(self) -> Result<Self::Value, E> {
-            Ok(None)
-        }
-
-        fn visit_unit<E>(self) -> Result<Self::Value, E> {
-            Ok(None)
-        }
-
-        fn visit_some<D: Deserializer<'de>>(self, object: D) -> Result<Self::Value, D::Error> {
-            object.deserialize_map(self)
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Self::Value, A::Error> {
-            T::deserialize(MapAccessDeserializer::new(members)).map(Some)
-        }
-    }
-
-    deserializer.deserialize_option(Object(PhantomData))
-}
 
 /// What can be said of an item without looking at the ledger.
 pub(super) trait Check {

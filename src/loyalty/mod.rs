@@ -88,6 +88,7 @@ mod hold;
 mod item;
 mod lots;
 mod money;
+mod object;
 mod order_transactions;
 mod orders;
 mod posting;

@@ -6,6 +6,7 @@ use super::document::Document;
 use super::fields::{Field, Fields, Kind};
 use super::item::{self, Check, ledger_operation};
 use super::money::Money;
+use super::object::object;
 use super::posting::{Posting, Unknown, refuse_duplicate, refuse_future};
 use super::profile::CHANNELS;
 use super::tables::{ORDERS, order_key};
@@ -29,7 +30,7 @@ const INLINE_BYTES: usize = 4 << 10;
 
 /// An order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(remote = "Self", rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct OrderItem {
     /// Whose order it is.
@@ -71,30 +72,26 @@ pub struct OrderItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extra: Option<Document>,
     /// The points that were spent on it.
-    #[serde(
-        default,
-        deserialize_with = "item::optional_object",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redemption: Option<OrderRedemption>,
     /// What holds for its cashback alone.
-    #[serde(
-        default,
-        deserialize_with = "item::optional_object",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cashback_configurations: Option<CashbackConfigurations>,
 }
 
+object!(OrderItem);
+
 /// The points that were spent on an order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(remote = "Self", rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct OrderRedemption {
     /// The hold whose points are redeemed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub points_hold_reference: Option<String>,
 }
+
+object!(OrderRedemption);
 
 impl OrderRedemption {
     /// The points of this hold.

@@ -2,6 +2,7 @@
 
 use super::document::Document;
 use super::money::Money;
+use super::object::object;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -10,7 +11,7 @@ pub(super) const CHANNELS: &[&str] = &["mobile", "pos", "web", "callcenter"];
 
 /// Attributes of a customer. What is `None` says nothing: it changes nothing of a stored profile.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(remote = "Self", rename_all = "camelCase")]
 #[serde(default)]
 #[non_exhaustive]
 pub struct CustomerAttributes {
@@ -82,6 +83,8 @@ pub struct CustomerAttributes {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub custom: Option<BTreeMap<String, Document>>,
 }
+
+object!(CustomerAttributes);
 
 /// What is stored of a customer besides points: from [`profile`](super::profile()).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,6 +5,7 @@ use super::entry::Kind as Movement;
 use super::fields::{Field, Fields, Kind};
 use super::item::{self, Check, ledger_operation};
 use super::money::Money;
+use super::object::object;
 use super::posting::{Posting, Unknown, refuse_duplicate, refuse_future};
 use super::tables::transaction_key;
 use super::time::Time;
@@ -24,7 +25,7 @@ ledger_operation! {
 
 /// Points to take: exactly one of `amount`, `points` and `hold_reference` says how many.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(remote = "Self", rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct RedeemItem {
     /// Whose points they are.
@@ -46,6 +47,8 @@ pub struct RedeemItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
+
+object!(RedeemItem);
 
 /// What was redeemed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

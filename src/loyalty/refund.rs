@@ -7,6 +7,7 @@ use super::fields::{Field, Fields, Kind};
 use super::item::{self, Check, ledger_operation};
 use super::lots::{Expiry, Part};
 use super::money::{Money, Rate};
+use super::object::object;
 use super::posting::{Posting, Unknown, refuse_duplicate, refuse_future};
 use super::tables::{TRANSACTIONS, transaction_key};
 use super::time::Time;
@@ -32,7 +33,7 @@ ledger_operation! {
 
 /// A transaction to reverse.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(remote = "Self", rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct RefundItem {
     /// Whose transaction it is.
@@ -47,6 +48,8 @@ pub struct RefundItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refund_amount: Option<Money>,
 }
+
+object!(RefundItem);
 
 /// What was refunded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
