@@ -1,5 +1,6 @@
 //! A customer's entries, newest first: the chain of transactions, followed from its end.
 
+use super::account::Account;
 use super::entry::{self, Kind};
 use super::item;
 use super::money::Money;
@@ -123,7 +124,7 @@ pub fn history(queue: &Queue, customer_id: &str) -> Result<Option<History>, Read
     }
     let account = queue.read(|tables| tables.get(&ACCOUNTS, customer_id))?;
     Ok(account.map(|account| History {
-        chain: Chain::new(queue, account.last),
+        chain: Chain::new(queue, &account),
         entries: Vec::new(),
     }))
 }
@@ -158,46 +159,63 @@ impl fmt::Debug for History {
     }
 }
 
-/// A customer's transactions with their keys, newest first. Ends at one that is missing with an error.
+/// A customer's transactions with their keys, newest first. Ends with an error at one that is missing or not the one
+/// that is due.
 pub(super) struct Chain {
     queue: Queue,
     next: Option<String>,
+    /// The place of the next one, so that even a damaged chain comes to an end.
+    due: u64,
     /// What was read ahead, oldest first.
-    page: Vec<(String, Transaction)>,
+    page: Vec<Result<(String, Transaction), ReadError>>,
 }
 
 impl Chain {
-    pub(super) fn new(queue: &Queue, last: Option<String>) -> Self {
+    pub(super) fn new(queue: &Queue, account: &Account) -> Self {
         Self {
             queue: queue.clone(),
-            next: last,
+            next: account.last.clone(),
+            due: account.number,
             page: Vec::new(),
         }
     }
 
     fn read_page(&mut self) -> Result<(), ReadError> {
-        let mut next = self.next.take();
+        let (mut next, mut due) = (self.next.take(), self.due);
         let mut page = Vec::new();
         self.queue.read(|tables| {
             while let Some(key) = next.take_if(|_| page.len() < PAGE) {
-                let transaction = tables.get(&TRANSACTIONS, key.as_str())?;
-                let transaction = transaction.ok_or_else(|| missing(&key))?;
-                next.clone_from(&transaction.previous);
-                page.push((key, transaction));
+                match tables.get(&TRANSACTIONS, key.as_str()) {
+                    Ok(Some(transaction)) if transaction.place == due && due > 0 => {
+                        due -= 1;
+                        next.clone_from(&transaction.previous);
+                        page.push(Ok((key, transaction)));
+                    }
+                    Ok(found) => page.push(Err(not_due(&key, due, found).into())),
+                    // What was read before it can be told all the same.
+                    Err(error) => page.push(Err(error.into())),
+                }
             }
             Ok(())
         })?;
         page.reverse();
+        self.due = due;
         self.next = next;
         self.page = page;
         Ok(())
     }
 }
 
-fn missing(key: &str) -> TableError {
+fn not_due(key: &str, due: u64, found: Option<Transaction>) -> TableError {
+    let reason = match found {
+        None => format!("transaction {key:?} is missing, which another one follows"),
+        Some(Transaction { place, .. }) => {
+            format!("transaction {key:?} has number {place}, {due} was due")
+        }
+    };
     TableError::Undecodable {
         table: TRANSACTIONS.name(),
-        reason: format!("transaction {key:?} is missing, which another one follows"),
+        reason,
     }
 }
 
@@ -210,6 +228,6 @@ impl Iterator for Chain {
         {
             return Some(Err(error));
         }
-        self.page.pop().map(Ok)
+        self.page.pop()
     }
 }

@@ -70,7 +70,7 @@
 //!   256 pending dates they are rounded up to the hour, then to the day; more than [`LOTS_MAX`] different dates are
 //!   [`codes::LIMIT_EXCEEDED`].
 //!
-//! Reads from outside of a batch: [`balance`], [`history`], [`profile`], [`events`], [`audit`].
+//! Reads from outside of a batch: [`balance`], [`history`], [`profile`], [`order`], [`events`], [`audit`].
 
 mod account;
 mod adjustment;
@@ -115,7 +115,7 @@ pub use hold::{Hold, HoldItem, HoldOutput};
 pub use item::{ID_BYTES, MERCHANT_BYTES, TEXT_BYTES};
 pub use money::{InvalidNumber, Money, POINTS_MAX, Rate};
 pub use order_transactions::{OrderId, OrderTransactions, OrderTransactionsOutput};
-pub use orders::{OrderItem, OrderOutput, OrderRedemption, Orders};
+pub use orders::{OrderItem, OrderOutput, OrderRedemption, Orders, order};
 pub use posting::CLOCK_SKEW;
 pub use profile::{CustomerAttributes, Profile};
 pub use program::{

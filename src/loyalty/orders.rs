@@ -9,10 +9,10 @@ use super::money::Money;
 use super::object::object;
 use super::posting::{Posting, Unknown, refuse_duplicate, refuse_future};
 use super::profile::CHANNELS;
-use super::tables::{ORDERS, order_key};
+use super::tables::{ORDERS, TRANSACTIONS, order_key};
 use super::time::Time;
 use super::transaction::{Content, Terms};
-use crate::{Context, ExactlyOnce, Failure, Operation};
+use crate::{Context, ExactlyOnce, Failure, Operation, Queue, ReadError, TableError};
 use serde::{Deserialize, Serialize};
 
 ledger_operation! {
@@ -241,4 +241,31 @@ impl Orders {
             redeemed_points: redeemed,
         })
     }
+}
+
+/// An order as it was stored; `None` for an unknown one.
+///
+/// # Errors
+/// As [`Queue::read`].
+pub fn order(queue: &Queue, order_id: &str) -> Result<Option<OrderItem>, ReadError> {
+    if item::check_id("orderId", order_id).is_err() {
+        return Ok(None);
+    }
+    queue.read(|tables| {
+        let Some(transaction) = tables.get(&TRANSACTIONS, order_key(order_id).as_str())? else {
+            return Ok(None);
+        };
+        let document = match transaction.terms.document {
+            Some(document) => Some(document),
+            None => tables.get(&ORDERS, order_id)?,
+        };
+        let Some(document) = document else {
+            return Ok(None);
+        };
+        let order = serde_json::from_str(document.as_str());
+        order.map(Some).map_err(|error| TableError::Undecodable {
+            table: ORDERS.name(),
+            reason: error.to_string(),
+        })
+    })
 }

@@ -11,11 +11,23 @@ use super::money::POINTS_MAX;
 use super::tables::{ACCOUNTS, TRANSACTIONS};
 use super::time::Time;
 use super::transaction::{Content, Number, Original, Terms, Transaction};
-use crate::{Context, ExactlyOnce, Failure};
+use crate::{Context, ExactlyOnce, Failure, TableError};
 use std::time::Duration;
 
 /// How far in the future the time of a transaction may be: clocks differ.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
+
+/// Hundreds of expired dates and hundreds of refunded ones in one transaction are more than a row may be. The expired
+/// ones alone are not: the customer's next transaction writes them down.
+fn too_large(error: TableError) -> Failure {
+    match error {
+        TableError::ValueTooLarge { bytes, limit, .. } => {
+            let found = format_args!("a transaction of {bytes} bytes");
+            codes::too_much("customerId", found, limit)
+        }
+        other => other.into(),
+    }
+}
 
 /// What becomes of an item for a customer that does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -256,7 +268,9 @@ impl<'a> Posting<'a> {
             terms,
             refunded: None,
         };
-        self.cx.put(&TRANSACTIONS, key, &transaction)?;
+        self.cx
+            .put(&TRANSACTIONS, key, &transaction)
+            .map_err(too_large)?;
         self.cx.put(&ACCOUNTS, self.customer, &self.account)?;
         Ok(())
     }

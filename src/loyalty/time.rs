@@ -68,6 +68,19 @@ impl From<SystemTime> for Time {
     }
 }
 
+impl From<Time> for SystemTime {
+    fn from(time: Time) -> Self {
+        let distance = Duration::from_millis(time.ms.unsigned_abs());
+        let found = if time.ms < 0 {
+            UNIX_EPOCH.checked_sub(distance)
+        } else {
+            UNIX_EPOCH.checked_add(distance)
+        };
+        // Times that a system cannot tell are as good as its first.
+        found.unwrap_or(UNIX_EPOCH)
+    }
+}
+
 impl FromStr for Time {
     type Err = InvalidTime;
 
@@ -129,6 +142,12 @@ mod tests {
             "2025-03-14T10:00:00.5Z"
         );
         assert_eq!(time("1969-12-31T23:59:59Z").ms, -1000);
+        for time in [
+            time("1969-12-31T23:59:59.999Z"),
+            time("2025-03-14T10:00:00Z"),
+        ] {
+            assert_eq!(Time::from(SystemTime::from(time)), time);
+        }
         let json = serde_json::to_string(&time("2025-03-14T10:00:00Z")).unwrap();
         assert_eq!(json, "\"2025-03-14T10:00:00Z\"");
     }

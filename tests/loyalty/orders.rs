@@ -3,7 +3,7 @@
 use crate::harness::{DAY, NOW, Shop, Tested, money, now, number};
 use batchwright::Table;
 use batchwright::loyalty::{
-    CashbackConfigurations, Customers, Document, Hold, OrderItem, OrderRedemption,
+    self, CashbackConfigurations, Customers, Document, Hold, OrderItem, OrderRedemption,
     OrderTransactions, Orders, codes,
 };
 use batchwright::testing::Assertions;
@@ -168,6 +168,8 @@ fn an_order_is_kept_to_the_letter() -> Tested {
     let row = row.ok_or("no row")?;
     let kept = order("o-1", "1", &format!(",{KEPT}"));
     assert!(row.as_str().contains(&kept), "{row:?}");
+    let read = loyalty::order(&shop.queue, "o-1")?.ok_or("no order")?;
+    assert_eq!(serde_json::to_string(&read)?, kept);
     Ok(())
 }
 
@@ -185,6 +187,11 @@ fn a_large_order_is_kept_to_the_letter_too() -> Tested {
         kept.as_ref().map(Document::as_str),
         Some(order("o-1", "1", &large).as_str())
     );
+    let read = loyalty::order(&shop.queue, "o-1")?.ok_or("no order")?;
+    assert_eq!(serde_json::to_string(&read)?, order("o-1", "1", &large));
+    for unknown in ["O-1", "o-2", "", "t-1"] {
+        assert_eq!(loyalty::order(&shop.queue, unknown)?, None, "{unknown}");
+    }
     shop.assert_audited();
     Ok(())
 }
