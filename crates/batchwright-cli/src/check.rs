@@ -36,7 +36,9 @@ pub(crate) fn check<O: LedgerOperation>(
             progress.say(problem);
         }
     };
-    let mut reading = file.items()?;
+    let shown = path.display();
+    let unreadable = Error::of_input(path);
+    let mut reading = file.items().map_err(&unreadable)?;
     for item in &mut reading {
         if interrupt.is_requested() {
             return Ok(None);
@@ -44,30 +46,28 @@ pub(crate) fn check<O: LedgerOperation>(
         match item {
             Ok(raw) => {
                 if let Err(failure) = check_item(operation, &raw) {
-                    refuse(&format!("{}:{}: {failure}", path.display(), raw.line));
+                    refuse(&format!("{shown}: line {}: {failure}", raw.line));
                 }
             }
-            Err(error) if error.is_of_one_item() => refuse(&error.to_string()),
-            Err(error) => return Err(error.into()),
+            Err(error) if error.is_of_one_item() => refuse(&format!("{shown}: {error}")),
+            Err(error) => return Err(unreadable(error)),
         }
         items += 1;
         progress.advance();
     }
-    let sha256 = reading.sha256()?;
+    let sha256 = reading.sha256().map_err(&unreadable)?;
     progress.finish();
     if refused > SHOWN {
         say(&format!("and {} more", refused - SHOWN));
     }
-    let path = path.to_owned();
-    match (items, refused) {
-        (0, _) => Err(Error::NoItems { path }),
-        (_, 0) => Ok(Some(Checked { items, sha256 })),
-        _ => Err(Error::Refused {
-            path,
+    if refused > 0 {
+        return Err(Error::Refused {
+            path: path.to_owned(),
             refused,
             items,
-        }),
+        });
     }
+    Ok(Some(Checked { items, sha256 }))
 }
 
 fn check_item<O: LedgerOperation>(operation: &O, raw: &RawItem) -> Result<(), Failure> {

@@ -6,7 +6,7 @@ use batchwright::{
     BatchError, ImportError, OpenError, ReadError, ShutdownError, SubmitError, WaitError,
 };
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Anything that no other code is for: the store failed or is damaged, or a file could not be written.
 pub(crate) const FAILED: u8 = 1;
@@ -36,10 +36,8 @@ pub(crate) enum Error {
         path: PathBuf,
         source: InvalidProgram,
     },
-    #[error(transparent)]
-    Input(#[from] InputError),
-    #[error("{} has no items", path.display())]
-    NoItems { path: PathBuf },
+    #[error("{}: {source}", path.display())]
+    Input { path: PathBuf, source: InputError },
     #[error("{refused} of {items} items of {} are not acceptable; nothing is stored", path.display())]
     Refused {
         path: PathBuf,
@@ -73,6 +71,14 @@ pub(crate) enum Error {
 }
 
 impl Error {
+    /// What is wrong with a file.
+    pub(crate) fn of_input(path: &Path) -> impl Fn(InputError) -> Self {
+        move |source| Self::Input {
+            path: path.to_owned(),
+            source,
+        }
+    }
+
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Open(OpenError::Locked { .. }) => IN_USE,
@@ -82,8 +88,7 @@ impl Error {
             | Self::ProgramUnreadable { .. }
             | Self::ProgramSyntax { .. }
             | Self::ProgramSetting { .. }
-            | Self::Input(_)
-            | Self::NoItems { .. }
+            | Self::Input { .. }
             | Self::Refused { .. }
             | Self::ErrorsOverInput(_) => REFUSED,
             Self::Import(error) if matches!(error.source, SubmitError::Invalid { .. }) => REFUSED,

@@ -60,16 +60,15 @@ impl ErrorsFile {
         mut self,
         batches: &[Batch<O>],
         deleted: &[BatchId],
-        input: &mut InputFile,
+        mut input: Lines<'_>,
     ) -> Result<(), Error> {
-        let mut lines = Lines::of(input)?;
         let mut first = 0;
         for batch in batches {
             let status = batch.status()?;
             // Batches get their numbers in the order of the input.
             let is_known = !deleted.iter().any(|id| *id < batch.id());
             if status.failed > 0 {
-                self.write(batch, is_known.then_some(first), &mut lines)?;
+                self.write(batch, is_known.then_some(first), &mut input)?;
             }
             first += status.total;
         }
@@ -122,15 +121,17 @@ impl ErrorsFile {
 }
 
 /// Where items begin in the input, which is read once more for it.
-struct Lines<'a> {
+pub(crate) struct Lines<'a> {
+    path: &'a Path,
     items: Items<'a>,
     next: u64,
 }
 
 impl<'a> Lines<'a> {
-    fn of(input: &'a mut InputFile) -> Result<Self, Error> {
+    pub(crate) fn of(input: &'a mut InputFile, path: &'a Path) -> Result<Self, Error> {
         Ok(Self {
-            items: input.items()?,
+            path,
+            items: input.items().map_err(Error::of_input(path))?,
             next: 0,
         })
     }
@@ -139,7 +140,7 @@ impl<'a> Lines<'a> {
     fn of_item(&mut self, index: u64) -> Result<Option<u64>, Error> {
         while let Some(item) = self.items.next() {
             self.next += 1;
-            let item = item?;
+            let item = item.map_err(Error::of_input(self.path))?;
             if self.next > index {
                 return Ok(Some(item.line));
             }

@@ -4,7 +4,7 @@ use crate::arguments::RunArguments;
 use crate::check::{Checked, check};
 use crate::ending::Ending;
 use crate::error::Error;
-use crate::failed_items::ErrorsFile;
+use crate::failed_items::{ErrorsFile, Lines};
 use crate::input::{InputFile, Items};
 use crate::interrupt::{Interrupt, SHUTDOWN};
 use crate::operation_kind::{LedgerOperation, OperationKind, Visitor};
@@ -63,7 +63,8 @@ impl Visitor for Run<'_> {
         let interrupt = Interrupt::listen()?;
         let operation = O::of(Arc::new(self.store.program.clone()));
         let fields = <O::Item as Fields>::FIELDS;
-        let mut file = InputFile::open(path, self.arguments.format, fields)?;
+        let mut file =
+            InputFile::open(path, self.arguments.format, fields).map_err(Error::of_input(path))?;
         let Some(checked) = check(&operation, &mut file, path, &interrupt)? else {
             say("interrupted; nothing was stored");
             return Ok(Ending::Interrupted);
@@ -83,7 +84,8 @@ impl Visitor for Run<'_> {
             progress.finish();
             let summary = Summary::new(O::NAME, items, &import.batches, &reports, began)?;
             if let Some(errors) = errors {
-                errors.write_all(&import.batches, &import.deleted, &mut file)?;
+                let lines = Lines::of(&mut file, path)?;
+                errors.write_all(&import.batches, &import.deleted, lines)?;
             }
             Ok(summary.took(clock.elapsed()))
         })?;
@@ -111,14 +113,16 @@ impl Run<'_> {
             options = options.label(label);
         }
         let given_up = RefCell::new(None);
-        let mut reading = Some(file.items()?);
+        let path = &self.arguments.file;
+        let unreadable = Error::of_input(path);
+        let mut reading = Some(file.items().map_err(&unreadable)?);
         let give_up = |error: Error| {
             *given_up.borrow_mut() = Some(error);
             // An import submits what it was given when the items end. It must not: these are fewer than the same
             // chunk has the next time.
             let _ = queue.shutdown(SHUTDOWN);
         };
-        let changed = || Error::Changed(self.arguments.file.clone());
+        let changed = || Error::Changed(path.clone());
         let items = std::iter::from_fn(|| match reading.as_mut()?.next() {
             Some(Ok(raw)) => match serde_json::from_str::<O::Item>(&raw.json) {
                 Ok(item) => {
@@ -131,14 +135,14 @@ impl Run<'_> {
                 }
             },
             Some(Err(error)) => {
-                give_up(error.into());
+                give_up(unreadable(error));
                 None
             }
             None => {
                 match reading.take().map(Items::sha256)? {
                     Ok(sha256) if sha256 == checked.sha256 => {}
                     Ok(_) => give_up(changed()),
-                    Err(error) => give_up(error.into()),
+                    Err(error) => give_up(unreadable(error)),
                 }
                 None
             }

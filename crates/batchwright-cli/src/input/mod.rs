@@ -1,103 +1,47 @@
-//! Placeholder until the reader of files is merged: JSON lines only.
+//! Files of items: JSON, JSON lines and CSV, of any size, read piece by piece.
+//!
+//! An item comes out as its JSON text and the line it begins on. Nothing here looks into an item beyond whether it is
+//! JSON: whether it is an item of its operation is the library's to say. So numbers are never decoded: `150.75` stays
+//! the text that was written.
+//!
+//! - Memory is bounded whatever the file is: no more than an item of at most [`limits::ITEM_BYTES`] and a piece of the file is
+//!   held at once.
+//! - Where items are lines or rows, a bad one is reported and the next one is read. Everything else that is wrong ends
+//!   the iteration: behind it nothing is certain.
+//! - The file's SHA-256 is of the very bytes that the items were read from.
 
-use batchwright::loyalty::Field;
-use sha2::{Digest, Sha256};
-use std::fs::File;
-use std::io::{BufRead, BufReader, Seek};
-use std::path::{Path, PathBuf};
+mod cell;
+mod columns;
+mod csv_items;
+mod csv_rows;
+mod error;
+mod file;
+mod format;
+mod fuzzing;
+mod hashing;
+mod json_items;
+mod json_lines;
+mod limits;
+mod lookahead;
+#[cfg(test)]
+mod properties;
+mod reading;
+#[cfg(test)]
+mod test_readers;
+mod text;
+mod value_end;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Format {
-    Json,
-    #[value(name = "jsonl")]
-    JsonLines,
-    Csv,
-}
+pub(crate) use error::InputError;
+pub(crate) use file::{InputFile, Items};
+pub(crate) use format::Format;
+#[allow(unused_imports, reason = "for fuzz targets")]
+pub(crate) use fuzzing::drain;
 
+/// An item as it was found in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RawItem {
+    /// One JSON value, without space around it.
     pub(crate) json: String,
+    /// The line it begins on, from 1.
     pub(crate) line: u64,
-}
-
-pub(crate) struct InputFile {
-    path: PathBuf,
-    reader: BufReader<File>,
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("{}: {reason}", path.display())]
-pub(crate) struct InputError {
-    path: PathBuf,
-    reason: String,
-}
-
-impl InputError {
-    pub(crate) fn is_of_one_item(&self) -> bool {
-        false
-    }
-}
-
-impl InputFile {
-    pub(crate) fn open(
-        path: &Path,
-        _format: Option<Format>,
-        _fields: &'static [Field],
-    ) -> Result<Self, InputError> {
-        let file = File::open(path).map_err(|error| InputError {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        })?;
-        Ok(Self {
-            path: path.to_owned(),
-            reader: BufReader::new(file),
-        })
-    }
-
-    pub(crate) fn items(&mut self) -> Result<Items<'_>, InputError> {
-        let path = self.path.clone();
-        self.reader.rewind().map_err(|error| InputError {
-            path,
-            reason: error.to_string(),
-        })?;
-        Ok(Items {
-            file: self,
-            line: 0,
-            hash: Sha256::new(),
-        })
-    }
-}
-
-pub(crate) struct Items<'a> {
-    file: &'a mut InputFile,
-    line: u64,
-    hash: Sha256,
-}
-
-impl Items<'_> {
-    pub(crate) fn sha256(self) -> Result<[u8; 32], InputError> {
-        Ok(self.hash.finalize().into())
-    }
-}
-
-impl Iterator for Items<'_> {
-    type Item = Result<RawItem, InputError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let mut json = String::new();
-        match self.file.reader.read_line(&mut json) {
-            Ok(0) => None,
-            Ok(_) => {
-                self.line += 1;
-                self.hash.update(&json);
-                Some(Ok(RawItem {
-                    json,
-                    line: self.line,
-                }))
-            }
-            Err(error) => Some(Err(InputError {
-                path: self.file.path.clone(),
-                reason: error.to_string(),
-            })),
-        }
-    }
 }
