@@ -6,13 +6,14 @@ use batchwright::{State, limits};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Works batches of loyalty operations from files: every item exactly once, through crashes and power cuts.
 ///
 /// A store is a directory. `run` puts the items of a file into it and works them; the same command again goes on
 /// where it was interrupted, and does nothing twice. One process at a time may have a store open.
 #[derive(Debug, Parser)]
-#[command(name = "batchwright", version, propagate_version = true, after_help = examples::PROGRAM)]
+#[command(name = "batchwright", version, after_help = examples::PROGRAM)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -20,17 +21,19 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
 }
 
+const EVERYWHERE: &str = "Options of every command";
+
 #[derive(Debug, Args)]
 pub(crate) struct Global {
     /// The store's directory [default: ./batchwright-data]
-    #[arg(long, value_name = "DIR", global = true)]
+    #[arg(long, value_name = "DIR", global = true, help_heading = EVERYWHERE)]
     pub(crate) store: Option<PathBuf>,
     /// The programme's settings, as TOML: currency, earn_rate = "0.1" and so on [default: a point for each unit of
     /// money, worth a tenth of it]
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", global = true, help_heading = EVERYWHERE)]
     pub(crate) program: Option<PathBuf>,
     /// Print results as JSON: one document, or one a line where there are many
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub(crate) json: bool,
 }
 
@@ -94,8 +97,8 @@ pub(crate) enum Command {
     #[command(after_help = examples::PRUNE)]
     Prune {
         /// How long ago they ended at least, such as 30d, 12h or 0s
-        #[arg(long, value_name = "AGE")]
-        older_than: humantime::Duration,
+        #[arg(long, value_name = "AGE", value_parser = age)]
+        older_than: Duration,
     },
     /// List the operations with the fields of their items
     #[command(after_help = examples::OPERATIONS)]
@@ -190,6 +193,11 @@ impl From<StateArgument> for State {
             StateArgument::Stopped => Self::Stopped,
         }
     }
+}
+
+fn age(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; an age is a number with a unit, such as 30d or 12h"))
 }
 
 fn label(text: &str) -> Result<String, String> {

@@ -31,7 +31,7 @@ pub(crate) enum Error {
     ProgramUnreadable { path: PathBuf, source: io::Error },
     #[error("the programme {} is not acceptable: {reason}", path.display())]
     ProgramSyntax { path: PathBuf, reason: String },
-    #[error("the programme {} is not acceptable: {source}", path.display())]
+    #[error("the programme {} is not acceptable: {} is {}, allowed is {}", path.display(), source.setting, source.value, source.allowed)]
     ProgramSetting {
         path: PathBuf,
         source: InvalidProgram,

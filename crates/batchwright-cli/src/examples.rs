@@ -10,15 +10,18 @@ Examples:
   batchwright status                            what is unfinished, what came last
 
 Exit codes:
-  0 nothing failed            3 refused: bad input, unknown id; nothing was stored
-  1 the store or a file failed 4 items failed or were not run, or an audit found differences
-  2 wrong usage               5 another process has the store
-  130 ended by Ctrl-C; the same command goes on";
+  0    nothing failed
+  1    the store failed or is damaged, or a file could not be written
+  2    wrong usage
+  3    refused: bad input, or something that is not there; nothing was stored
+  4    items failed or were not run, or an audit found differences
+  5    another process has the store
+  130  ended by Ctrl-C or SIGTERM; the same command goes on";
 
 pub(crate) const RUN: &str = "\
-The whole file is checked before anything is stored: every item that is not acceptable is listed with its line, and
-the command ends with 3. A file is known by its content: the same file again goes on where it was interrupted, or
-changes nothing. An item whose transaction id was used before for the same content counts as already done, not as
+The whole file is checked before anything is stored: every item that is not acceptable is listed with its line, and \
+the command ends with 3. A file is known by its content: the same file again goes on where it was interrupted, or \
+changes nothing. An item whose transaction id was used before for the same content counts as already done, not as \
 failed. Ctrl-C ends cleanly; a second one at once.
 
 Examples:
@@ -55,7 +58,7 @@ Examples:
   batchwright outcomes 17 --json | jq -c 'select(.failure.code == \"9008\")'";
 
 pub(crate) const STOP: &str = "\
-No item runs meanwhile, so the batch is stopped when the command returns. Stopping a batch that has ended changes
+No item runs meanwhile, so the batch is stopped when the command returns. Stopping a batch that has ended changes \
 nothing. A batch that another process works is stopped there: with Ctrl-C, which keeps it queued.
 
 Example:
@@ -68,7 +71,7 @@ Example:
   batchwright resume 17";
 
 pub(crate) const RETRY: &str = "\
-An item is run again by one batch only: the same command again shows, or goes on with, the batch that runs the failed
+An item is run again by one batch only: the same command again shows, or goes on with, the batch that runs the failed \
 items of this one.
 
 Example:
@@ -105,7 +108,7 @@ Examples:
   batchwright prune --older-than '1day 12h'";
 
 pub(crate) const OPERATIONS: &str = "\
-Needs no store. Fields with * are required. Names of the published batch API (balance-inquiry, balance-adjustment,
+Needs no store. Fields with * are required. Names of the published batch API (balance-inquiry, balance-adjustment, \
 orders/transactions) are accepted as well.
 
 Examples:
@@ -113,7 +116,7 @@ Examples:
   batchwright operations cashback --json";
 
 pub(crate) const DEMO: &str = "\
-Without --store it works in a temporary directory that is removed at the end. The data is always the same: in a store
+Without --store it works in a temporary directory that is removed at the end. The data is always the same: in a store \
 that has it, a second run changes nothing. Some of its redemptions are meant to fail.
 
 Examples:

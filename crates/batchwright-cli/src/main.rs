@@ -65,7 +65,7 @@ fn run(global: &Global, command: Command, out: &mut dyn Write) -> Result<Ending,
         }
         Command::Audit => command::audit(&store()?, json, out),
         Command::Stats => command::stats(&store()?, json, out),
-        Command::Prune { older_than } => command::prune(&store()?, *older_than, json, out),
+        Command::Prune { older_than } => command::prune(&store()?, older_than, json, out),
         Command::Operations { operation } => command::operations(operation.as_deref(), json, out),
         Command::Demo { customers } => demo::demo(global, customers, out),
         Command::Completions { shell } => command::completions(shell, out),

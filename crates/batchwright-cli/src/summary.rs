@@ -4,6 +4,7 @@ use crate::columns::Columns;
 use crate::ending::Ending;
 use crate::error::Error;
 use crate::failed_items;
+use crate::progress::say;
 use batchwright::loyalty::codes;
 use batchwright::{Batch, BatchType, Report};
 use serde::Serialize;
@@ -29,6 +30,8 @@ pub(crate) struct Summary {
     /// Items of batches that had ended before this command began, deleted ones included.
     pub(crate) ended_before: u64,
     pub(crate) batches: Vec<u64>,
+    #[serde(skip)]
+    first_with_failures: Option<u64>,
     pub(crate) seconds: f64,
     /// Of those that ended now.
     pub(crate) items_per_second: Option<u64>,
@@ -55,6 +58,7 @@ impl Summary {
             deleted: 0,
             ended_before: 0,
             batches: batches.iter().map(|batch| batch.id().into()).collect(),
+            first_with_failures: None,
             seconds: 0.0,
             items_per_second: None,
         };
@@ -85,7 +89,11 @@ impl Summary {
             already_done = failed_items::count_already_done(batch)?;
         }
         self.already_done += already_done;
-        self.failed += status.failed - already_done;
+        let failed = status.failed - already_done;
+        self.failed += failed;
+        if failed > 0 {
+            self.first_with_failures.get_or_insert(status.id.into());
+        }
         for (code, count) in &report.failures {
             let known = if code == codes::DUPLICATE {
                 already_done
@@ -108,6 +116,14 @@ impl Summary {
             self.items_per_second = Some((now as f64 / seconds).round() as u64);
         }
         self
+    }
+
+    pub(crate) fn say_where_failures_are(&self) {
+        if let Some(id) = self.first_with_failures {
+            say(&format!(
+                "`batchwright outcomes {id} --failed` shows what failed in batch {id}"
+            ));
+        }
     }
 
     pub(crate) fn ending(&self) -> Ending {

@@ -70,12 +70,12 @@ impl Visitor for Run<'_> {
             return Ok(Ending::Interrupted);
         };
         let (shown, items) = (path.display(), checked.items);
-        say(&format!("{shown}: {items} items, all acceptable"));
-        let errors = self.arguments.errors.as_deref();
-        let errors = errors.map(ErrorsFile::create).transpose()?;
-
+        let s = if items == 1 { "" } else { "s" };
+        say(&format!("{shown}: {items} item{s}, all acceptable"));
         let (began, clock) = (SystemTime::now(), Instant::now());
         let queue = self.store.work_or_create()?;
+        let errors = self.arguments.errors.as_deref();
+        let errors = errors.map(ErrorsFile::create).transpose()?;
         let worked = work(&queue, &interrupt, |queue| {
             let progress = Progress::of(items, "storing");
             let import = self.import::<O>(queue, &mut file, &checked, &progress)?;

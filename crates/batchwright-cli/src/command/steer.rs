@@ -107,6 +107,7 @@ fn work_one(
         say("interrupted; the same command goes on");
         return Ok(Ending::Interrupted);
     };
+    summary.say_where_failures_are();
     summary.write(json, out)?;
     Ok(summary.ending())
 }
