@@ -138,7 +138,7 @@ impl<'a> Lines<'a> {
 
     /// Of items in ascending order.
     fn of_item(&mut self, index: u64) -> Result<Option<u64>, Error> {
-        while let Some(item) = self.items.next() {
+        for item in self.items.by_ref() {
             self.next += 1;
             let item = item.map_err(Error::of_input(self.path))?;
             if self.next > index {
