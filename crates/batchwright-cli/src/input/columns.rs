@@ -46,7 +46,7 @@ pub(crate) enum ColumnError {
         inner: &'static str,
     },
 
-    #[error("column {names} is missing; every item has this field")]
+    #[error("required columns are missing: {names}")]
     Missing { names: String },
 }
 

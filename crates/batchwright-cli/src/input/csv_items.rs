@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_header_without_required_fields_names_them() {
-        let expected = "line 2: column customerId, amount is missing; every item has this field";
+        let expected = "line 2: required columns are missing: customerId, amount";
         header_refused("transactionId,email,transactionTime", expected);
     }
 

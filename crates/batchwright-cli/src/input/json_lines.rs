@@ -124,7 +124,7 @@ mod tests {
         let err = |text: &str| Err(text.to_owned());
         let expected = [
             ok(1, "1"),
-            err("line 2: not JSON: EOF while parsing a value"),
+            err("line 2: not JSON: it ends in the middle of a value"),
             ok(3, "2"),
             err("line 4: found byte 0xE9, which is not UTF-8; save the file as UTF-8"),
             ok(5, "3"),

@@ -54,11 +54,16 @@ pub(super) fn json(bytes: &[u8]) -> Result<&str, Fault> {
     Ok(value.get())
 }
 
-/// Without the place, which counts from the beginning of the item and would be taken for one in the file.
+/// Without the place, which counts from the beginning of the item and would be taken for one in the file, and without
+/// calling the item's end the end of the file.
 fn reason(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
-    text.strip_suffix(&place).unwrap_or(&text).to_owned()
+    let reason = text.strip_suffix(&place).unwrap_or(&text);
+    match reason.strip_prefix("EOF while parsing ") {
+        Some(what) => format!("it ends in the middle of {what}"),
+        None => reason.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -75,7 +80,7 @@ mod tests {
         );
         assert_eq!(fault(b"[\n\n\0]").lines_before, 2);
         assert_eq!(fault(b"[\n\n\0]").problem, Problem::Nul);
-        let reason = "trailing comma".to_owned();
+        let reason = "expected value".to_owned();
         assert_eq!(fault(b"[1,\n]").problem, Problem::NotJson { reason });
         assert_eq!(fault(b"[1,\n]").lines_before, 1);
     }
