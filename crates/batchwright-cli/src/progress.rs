@@ -1,6 +1,7 @@
 //! The progress bar, on standard error and only on a terminal: a pipe or a log gets none of it.
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use std::fmt;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ impl Progress {
     /// Counts items whose number is not known yet.
     pub(crate) fn counting(doing: &'static str) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        let style = style("{msg:>9} {human_pos} items, {per_sec}");
+        let style = style("{msg:>9} {human_pos} items, {rate}/s");
         bar.set_style(style);
         bar.set_message(doing);
         Self { bar }
@@ -23,7 +24,7 @@ impl Progress {
     pub(crate) fn of(items: u64, doing: &'static str) -> Self {
         let bar = ProgressBar::with_draw_target(Some(items), ProgressDrawTarget::stderr());
         bar.set_style(style(
-            "{msg:>9} {wide_bar} {human_pos}/{human_len}, {per_sec}, {eta} left{prefix}",
+            "{msg:>9} {wide_bar} {human_pos}/{human_len}, {rate}/s, {eta} left{prefix}",
         ));
         bar.set_message(doing);
         bar.enable_steady_tick(Duration::from_millis(500));
@@ -77,5 +78,10 @@ pub(crate) fn say(text: &str) {
 }
 
 fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+    let style = ProgressStyle::with_template(template);
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+    style.with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
+        // Into the bar's own text: it cannot fail.
+        let _ = write!(out, "{:.0}", state.per_sec());
+    })
 }

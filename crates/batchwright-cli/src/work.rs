@@ -43,7 +43,7 @@ pub(crate) fn wait_for_all<O>(
             done += report.status.processed();
             failed += report.status.failed;
             reports.push(report);
-            progress.set(done, failed);
+            // Later batches may be as far: the bar is set with all of them, and never goes back.
             continue;
         }
         let (mut done, mut failed) = (done, failed);

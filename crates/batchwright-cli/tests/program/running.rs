@@ -184,3 +184,21 @@ fn the_programme_of_a_file_is_in_force() {
     assert_eq!(balance["totalPointsBalance"], 2);
     assert_eq!(balance["currency"], "EUR");
 }
+
+#[test]
+fn the_programme_in_the_documentation_is_acceptable() {
+    let sandbox = Sandbox::new();
+    let readme = include_str!("../../README.md");
+    let program = readme.split("```toml\n").nth(1).unwrap();
+    let program = program.split("```").next().unwrap();
+    sandbox.write("program.toml", program);
+    sandbox.write("purchases.jsonl", &purchases(1));
+    let run = [
+        "run",
+        "cashback",
+        "purchases.jsonl",
+        "--program",
+        "program.toml",
+    ];
+    sandbox.run(&run).expect(0);
+}
