@@ -76,7 +76,7 @@ mod tests {
         columns.write(&mut out).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
-            "NAME    N\nada     7\nbo b   12\n"
+            "NAME   N\nada    7\nbo b  12\n"
         );
     }
 }
