@@ -79,8 +79,8 @@ impl<R: Read> Iterator for Reading<R> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::limits::ITEM_BYTES;
-    use super::super::test_readers::Endless;
+    use super::super::limits::{ITEM_BYTES, PIECE_BYTES};
+    use super::super::test_readers::{Endless, Pieces};
     use super::*;
     use batchwright::loyalty::{BalanceItem, Fields};
 
@@ -121,6 +121,38 @@ mod tests {
         assert!(!items.next().unwrap().unwrap_err().is_of_one_item());
         assert!(items.next().is_none());
         assert!(items.next().is_none());
+    }
+
+    #[test]
+    fn items_of_a_file_of_many_pieces_come_whole_and_in_order() {
+        // Each has another length, and some are longer than a piece.
+        let item = |number: usize| {
+            let length = number * 37 % 900 + number % 1_000 / 999 * 2 * PIECE_BYTES;
+            format!("\"{number}-{}\"", "x".repeat(length))
+        };
+        let items: Vec<String> = (0..4_000).map(item).collect();
+        for (format, start, between) in [
+            (Format::Json, "[\n", ",\n"),
+            (Format::JsonLines, "\n", "\n"),
+            (Format::Csv, "orderId\n", "\r\n"),
+        ] {
+            let text = format!("{start}{}", items.join(between));
+            let text = match format {
+                Format::Json => text + "]",
+                Format::JsonLines | Format::Csv => text,
+            };
+            let reader = Pieces::new(text.as_bytes(), vec![usize::MAX, 7, 10_007]);
+            let found = Reading::new(reader, format, &[]).unwrap();
+            let found: Vec<RawItem> = found.map(Result::unwrap).collect();
+            let expected = items.iter().zip(2..);
+            assert_eq!(found.len(), items.len());
+            for (found, (json, line)) in found.iter().zip(expected) {
+                assert!(
+                    found.json == *json && found.line == line,
+                    "{format:?}, line {line}"
+                );
+            }
+        }
     }
 
     /// What is said of a file without end, which must be said before 4 MiB of it were read.
