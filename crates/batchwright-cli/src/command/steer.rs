@@ -1,0 +1,113 @@
+//! `stop`, `resume` and `retry`.
+
+use crate::batch_document::BatchDocument;
+use crate::ending::Ending;
+use crate::error::Error;
+use crate::interrupt::Interrupt;
+use crate::progress::{Progress, say};
+use crate::store::Store;
+use crate::summary::Summary;
+use crate::work::{wait_for_all, work};
+use batchwright::{Batch, BatchError, Queue, State};
+use std::io::Write;
+use std::slice;
+use std::time::{Instant, SystemTime};
+
+pub(crate) fn stop(
+    store: &Store,
+    id: u64,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<Ending, Error> {
+    let queue = store.look()?;
+    let batch = queue.batch(id)?;
+    let had_ended = batch.status()?.state.has_ended();
+    let status = batch.stop()?;
+    if json {
+        writeln!(
+            out,
+            "{}",
+            serde_json::to_string(&BatchDocument::of(&status))?
+        )?;
+    } else if had_ended {
+        writeln!(out, "nothing to stop: {status}")?;
+    } else {
+        writeln!(out, "{status}")?;
+    }
+    Ok(Ending::Clean)
+}
+
+pub(crate) fn resume(
+    store: &Store,
+    id: u64,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<Ending, Error> {
+    work_one(store, json, out, |queue| {
+        let batch = queue.batch(id)?;
+        match batch.resume() {
+            // It was resumed, and interrupted.
+            Err(BatchError::NotStopped {
+                state: State::Queued | State::Running,
+                ..
+            }) => say(&format!("batch {id} is not stopped; it goes on")),
+            resumed => drop(resumed?),
+        }
+        Ok(batch)
+    })
+}
+
+pub(crate) fn retry(
+    store: &Store,
+    id: u64,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<Ending, Error> {
+    work_one(store, json, out, |queue| {
+        match queue.batch(id)?.retry_failed() {
+            Ok(batch) => {
+                say(&format!(
+                    "the failed items of batch {id} are batch {}",
+                    batch.id()
+                ));
+                Ok(batch)
+            }
+            Err(BatchError::AlreadyRetried { by, .. }) => {
+                say(&format!(
+                    "the failed items of batch {id} were submitted again before, as batch {by}"
+                ));
+                Ok(queue.batch(by)?)
+            }
+            Err(error) => Err(error.into()),
+        }
+    })
+}
+
+/// Works the store until the batch that `steer` gives has ended.
+fn work_one(
+    store: &Store,
+    json: bool,
+    out: &mut dyn Write,
+    steer: impl FnOnce(&Queue) -> Result<Batch, Error>,
+) -> Result<Ending, Error> {
+    let interrupt = Interrupt::listen()?;
+    let (began, clock) = (SystemTime::now(), Instant::now());
+    let queue = store.work()?;
+    let worked = work(&queue, &interrupt, |queue| {
+        let batch = steer(queue)?;
+        let status = batch.status()?;
+        let progress = Progress::of(status.total, "working");
+        let batches = slice::from_ref(&batch);
+        let reports = wait_for_all(batches, &progress)?;
+        progress.finish();
+        let summary = Summary::new(&status.operation, status.total, batches, &reports, began)?;
+        Ok(summary.took(clock.elapsed()))
+    })?;
+    let Some(summary) = worked else {
+        say("interrupted; the same command goes on");
+        return Ok(Ending::Interrupted);
+    };
+    summary.say_where_failures_are();
+    summary.write(json, out)?;
+    Ok(summary.ending())
+}
