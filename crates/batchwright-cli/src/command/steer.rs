@@ -3,12 +3,12 @@
 use crate::batch_document::BatchDocument;
 use crate::ending::Ending;
 use crate::error::Error;
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Interrupt, SHUTDOWN};
 use crate::progress::{Progress, say};
 use crate::store::Store;
 use crate::summary::Summary;
 use crate::work::{wait_for_all, work};
-use batchwright::{Batch, BatchError, Queue, State};
+use batchwright::{BatchError, BatchId, Queue, State};
 use std::io::Write;
 use std::slice;
 use std::time::{Instant, SystemTime};
@@ -43,9 +43,8 @@ pub(crate) fn resume(
     json: bool,
     out: &mut dyn Write,
 ) -> Result<Ending, Error> {
-    work_one(store, json, out, |queue| {
-        let batch = queue.batch(id)?;
-        match batch.resume() {
+    steer_then_work(store, json, out, |queue| {
+        match queue.batch(id)?.resume() {
             // It was resumed, and interrupted.
             Err(BatchError::NotStopped {
                 state: State::Queued | State::Running,
@@ -53,7 +52,7 @@ pub(crate) fn resume(
             }) => say(&format!("batch {id} is not stopped; it goes on")),
             resumed => drop(resumed?),
         }
-        Ok(batch)
+        Ok(id.into())
     })
 }
 
@@ -63,38 +62,43 @@ pub(crate) fn retry(
     json: bool,
     out: &mut dyn Write,
 ) -> Result<Ending, Error> {
-    work_one(store, json, out, |queue| {
+    steer_then_work(store, json, out, |queue| {
         match queue.batch(id)?.retry_failed() {
             Ok(batch) => {
-                say(&format!(
-                    "the failed items of batch {id} are batch {}",
-                    batch.id()
-                ));
-                Ok(batch)
+                let by = batch.id();
+                say(&format!("the failed items of batch {id} are batch {by}"));
+                Ok(by)
             }
             Err(BatchError::AlreadyRetried { by, .. }) => {
                 say(&format!(
                     "the failed items of batch {id} were submitted again before, as batch {by}"
                 ));
-                Ok(queue.batch(by)?)
+                Ok(by)
             }
             Err(error) => Err(error.into()),
         }
     })
 }
 
-/// Works the store until the batch that `steer` gives has ended.
-fn work_one(
+/// Works the store until the batch that `steer` names has ended.
+///
+/// `steer` sees the store before anything in it goes on: a batch that is to be resumed could otherwise end first, and
+/// the command would be refused after it was interrupted and given again.
+fn steer_then_work(
     store: &Store,
     json: bool,
     out: &mut dyn Write,
-    steer: impl FnOnce(&Queue) -> Result<Batch, Error>,
+    steer: impl FnOnce(&Queue) -> Result<BatchId, Error>,
 ) -> Result<Ending, Error> {
     let interrupt = Interrupt::listen()?;
     let (began, clock) = (SystemTime::now(), Instant::now());
+    let queue = store.look()?;
+    let id = steer(&queue)?;
+    queue.shutdown(SHUTDOWN)?;
+
     let queue = store.work()?;
     let worked = work(&queue, &interrupt, |queue| {
-        let batch = steer(queue)?;
+        let batch = queue.batch(id)?;
         let status = batch.status()?;
         let progress = Progress::of(status.total, "working");
         let batches = slice::from_ref(&batch);
