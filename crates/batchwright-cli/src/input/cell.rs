@@ -99,6 +99,7 @@ mod tests {
                 "\" a\\\"\\\\\\n\\u0001\u{e9}\"",
             );
             becomes(kind, "null", "\"null\"");
+            becomes(kind, "a\n\u{1}", "\"a\\n\\u0001\"");
         }
     }
 

@@ -51,7 +51,7 @@ impl<R: Read> CsvItems<R> {
 mod tests {
     use super::super::test_readers::Pieces;
     use super::*;
-    use batchwright::loyalty::{CashbackItem, CustomerItem, Fields, OrderId};
+    use batchwright::loyalty::{CashbackItem, CustomerItem, Fields, OrderId, OrderItem};
 
     type Found = Result<Vec<Result<(u64, String), String>>, String>;
 
@@ -114,6 +114,16 @@ mod tests {
             ok(3, r#"{"customerId":"bob"}"#),
         ];
         assert_eq!(read(text.as_bytes(), CustomerItem::FIELDS), Ok(expected));
+    }
+
+    #[test]
+    fn fields_of_different_objects_stay_apart() {
+        let text = "customerId,redemption.pointsHoldReference,cashbackConfigurations.returnWindow,orderId,orderDate,\
+                    totalPaid\nada,h-1,14,o-1,,5\n";
+        let json = "{\"customerId\":\"ada\",\"redemption\":{\"pointsHoldReference\":\"h-1\"},\
+                    \"cashbackConfigurations\":{\"returnWindow\":14},\"orderId\":\"o-1\",\"totalPaid\":5}";
+        let found = read(text.as_bytes(), OrderItem::FIELDS);
+        assert_eq!(found, Ok(vec![ok(2, json)]));
     }
 
     #[test]
