@@ -162,7 +162,7 @@ impl Summary {
         count("not run", self.not_run, false);
         count("deleted since", self.deleted, false);
         count("ended before", self.ended_before, false);
-        row("batches", shown_batches(&self.batches));
+        row("batch ids", shown_batches(&self.batches));
         row("seconds", format!("{:.3}", self.seconds));
         if let Some(rate) = self.items_per_second {
             row("items/s", rate.to_string());
