@@ -1,0 +1,182 @@
+//! What must be equal between the store and the model at any time.
+
+use crate::account::{Customer, Expiry};
+use crate::items::events_json;
+use crate::json::{canonical, object};
+use crate::ledger::{Profile, entry_json};
+use crate::resolve::CUSTOMERS;
+use crate::run::{Held, Run, Wrong, hold, same};
+use batchwright::Table;
+use batchwright::loyalty;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// Rows as they are stored.
+const ACCOUNTS: Table<str, Row> = Table::new("loyalty.accounts");
+const TRANSACTIONS: Table<str, serde::de::IgnoredAny> = Table::new("loyalty.transactions");
+
+/// What is stored of an account.
+#[derive(Debug, Deserialize)]
+struct Row {
+    #[serde(rename = "n")]
+    transactions: u64,
+    #[serde(rename = "e")]
+    earned: i64,
+    /// Available from, day of expiry, points; zero is no date.
+    #[serde(rename = "l", default)]
+    lots: Vec<(i64, i64, i64)>,
+    #[serde(rename = "h", default)]
+    holds: Vec<HoldRow>,
+    #[serde(rename = "d", default)]
+    debt: i64,
+}
+
+#[derive(Debug, Deserialize)]
+struct HoldRow {
+    #[serde(rename = "r")]
+    number: u64,
+    #[serde(rename = "x")]
+    until: i64,
+    #[serde(rename = "l")]
+    parts: Vec<(i64, i64)>,
+}
+
+fn date(stored: i64) -> Option<i64> {
+    (stored != 0).then_some(stored)
+}
+
+impl Run {
+    /// Looks at everything.
+    pub(crate) fn check(&self) -> Held {
+        for id in CUSTOMERS {
+            let of_customer = |Wrong(text)| Wrong(format!("customer {id:?}: {text}"));
+            self.check_customer(id).map_err(of_customer)?;
+        }
+        self.check_ids()?;
+        self.check_audit()
+    }
+
+    fn check_customer(&self, id: &str) -> Held {
+        let found = loyalty::balance(&self.queue, &self.program, id)?;
+        let found = found.as_ref().map(serde_json::to_string).transpose()?;
+        let found = found.as_deref().map(canonical).transpose()?;
+        let expected = self.ledger.balance(id, &self.rules, self.now());
+        let expected = expected.as_deref().map(canonical).transpose()?;
+        same("the balance", found, expected)?;
+        let row = self.queue.read(|tables| tables.get(&ACCOUNTS, id))?;
+        let customer = self.ledger.customers.get(id);
+        match (row, customer) {
+            (None, None) => {}
+            (Some(row), Some(customer)) => {
+                check_row(&row, customer)?;
+                self.check_history(id, customer)?;
+            }
+            (row, _) => return Err(Wrong(format!("it is {row:?}, expected {customer:?}"))),
+        }
+        self.check_profile(id)?;
+        self.check_events(id)
+    }
+
+    fn check_history(&self, id: &str, customer: &Customer) -> Held {
+        let history = loyalty::history(&self.queue, id)?;
+        let history = history.ok_or_else(|| Wrong("it has no history".to_owned()))?;
+        let mut expected = customer.entries.iter().rev();
+        for found in history {
+            let found = canonical(&serde_json::to_string(&found?)?)?;
+            let expected = expected.next().map(entry_json);
+            let expected = expected.as_deref().map(canonical).transpose()?;
+            same("an entry", Some(found), expected)?;
+        }
+        let missing = expected.next();
+        hold(missing.is_none(), || {
+            format!("there are no more entries, expected {missing:?}")
+        })
+    }
+
+    fn check_profile(&self, id: &str) -> Held {
+        let found = loyalty::profile(&self.queue, id)?.map(|profile| {
+            let custom = profile.customer_attributes.custom.unwrap_or_default();
+            let texts = custom.into_iter();
+            Profile {
+                email: profile.email,
+                name: profile.customer_attributes.display_name,
+                custom: texts
+                    .map(|(name, value)| (name, value.as_str().to_owned()))
+                    .collect(),
+            }
+        });
+        let is_known = self.ledger.customers.contains_key(id);
+        let expected = self.ledger.profiles.get(id).cloned().unwrap_or_default();
+        same("the profile", found, is_known.then_some(expected))
+    }
+
+    fn check_events(&self, id: &str) -> Held {
+        let mut found = Vec::new();
+        for stored in loyalty::events(&self.queue, id, 0, usize::MAX)? {
+            let at = stored.at.to_string();
+            let events = stored.events.iter();
+            let events = events.map(|(name, data)| (name.as_str(), data.as_str().to_owned()));
+            found.push((at, object(events)));
+        }
+        let expected = self.ledger.events.get(id).into_iter().flatten();
+        let expected: Vec<_> = expected
+            .map(|(_, (at, names))| (crate::dates::written(*at), events_json(names)))
+            .collect();
+        same("the events", found, expected)
+    }
+
+    /// The ids that were used are those that are stored.
+    fn check_ids(&self) -> Held {
+        let found = self.queue.read(|tables| {
+            let rows = tables.range(&TRANSACTIONS, ..);
+            rows.map(|row| Ok(row?.0)).collect::<Result<Vec<_>, _>>()
+        })?;
+        let expected: Vec<_> = self.ledger.transactions.keys().cloned().collect();
+        same("the ids", found, expected)
+    }
+
+    fn check_audit(&self) -> Held {
+        let audit = loyalty::audit(&self.queue)?;
+        let customers = self.ledger.customers.values();
+        let sums = customers.fold((0, 0, 0, 0), |(n, transactions, entries, points), own| {
+            (
+                n + 1,
+                transactions + own.transactions,
+                entries + own.entries.len() as u64,
+                points + i128::from(own.balance()),
+            )
+        });
+        let found = (
+            audit.customers,
+            audit.transactions,
+            audit.entries,
+            audit.points,
+        );
+        same("what was audited", found, sums)?;
+        hold(audit.is_clean() && audit.strays_counted, || {
+            format!("{audit}, strays counted: {}", audit.strays_counted)
+        })
+    }
+}
+
+fn check_row(row: &Row, customer: &Customer) -> Held {
+    let mut lots = BTreeMap::new();
+    for (from, expiry, points) in &row.lots {
+        let before = lots.insert((date(*from), date(*expiry)), *points);
+        hold(before.is_none(), || format!("lots of one date: {row:?}"))?;
+    }
+    same("the lots", lots, customer.merged_lots())?;
+    let holds: Vec<(u64, i64, BTreeMap<Expiry, i64>)> = row
+        .holds
+        .iter()
+        .map(|hold| {
+            let parts = hold.parts.iter();
+            let parts = parts.map(|(expiry, points)| (date(*expiry), *points));
+            (hold.number, hold.until, parts.collect())
+        })
+        .collect();
+    same("the holds", holds, customer.merged_holds())?;
+    let rest = (row.transactions, row.earned, row.debt);
+    let expected = (customer.transactions, customer.earned, customer.debt);
+    same("transactions, earned points and debt", rest, expected)
+}
