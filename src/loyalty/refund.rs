@@ -126,15 +126,15 @@ impl Refund {
                 "this customer has no transaction {id:?}"
             )));
         };
+        let reversal = reversal_of(item, &reversed)?;
         let amount = amount_of(item, &reversed)?;
-        let points = if let Some((award, rate)) = award_of(&reversed) {
-            self.reverse_award(&mut posting, &reversed, award, rate, amount)?
-        } else if let Some(redemption) = redemption_of(&reversed) {
-            self.give_back(&mut posting, &reversed, redemption, amount)?
-        } else {
-            let id = codes::shown(&item.reverse_transaction_id);
-            let text = format_args!("transaction {id:?} is neither a cashback nor a redemption");
-            return Err(not_found(text));
+        let points = match reversal {
+            Reversal::Award(award, rate) => {
+                self.reverse_award(&mut posting, &reversed, award, rate, amount)?
+            }
+            Reversal::Redemption(redemption) => {
+                self.give_back(&mut posting, &reversed, redemption, amount)?
+            }
         };
 
         let before = reversed.refunded;
@@ -253,6 +253,30 @@ fn amount_of(item: &RefundItem, transaction: &Transaction) -> Result<Money, Fail
         Some(amount) => Ok(amount),
         None => Ok(left),
     }
+}
+
+/// What there is to reverse.
+enum Reversal<'a> {
+    /// Points awarded, and at which rate.
+    Award(Award, Rate),
+    /// The redemption's entry.
+    Redemption(&'a Entry),
+}
+
+fn reversal_of<'a>(
+    item: &RefundItem,
+    transaction: &'a Transaction,
+) -> Result<Reversal<'a>, Failure> {
+    if let Some((award, rate)) = award_of(transaction) {
+        return Ok(Reversal::Award(award, rate));
+    }
+    let redemption = redemption_of(transaction).map(Reversal::Redemption);
+    redemption.ok_or_else(|| {
+        let id = codes::shown(&item.reverse_transaction_id);
+        not_found(format_args!(
+            "transaction {id:?} is neither a cashback nor a redemption"
+        ))
+    })
 }
 
 /// What a cashback awarded, and at which rate.
