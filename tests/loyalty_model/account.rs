@@ -269,7 +269,9 @@ impl Customer {
         }
         let pending_from = (from > now).then_some(from);
         let entry = self.write(kind, points, now);
-        (entry.from, entry.expiry) = (pending_from, expiry);
+        entry.from = pending_from;
+        // No points do not expire.
+        entry.expiry = expiry.filter(|_| points > 0);
         if points > 0 {
             self.lots.push(Lot {
                 from: pending_from,
@@ -343,8 +345,8 @@ impl Customer {
         Ok(parts)
     }
 
-    /// Takes back points of an award: those of its dates that are pending, then what else is pending, what becomes
-    /// available first first, then what is available.
+    /// Takes back points of an award: those of its dates, then what else is pending, what becomes available first
+    /// first, then what else is available.
     pub(crate) fn take_back(
         &mut self,
         points: i64,
@@ -358,7 +360,8 @@ impl Customer {
             return Err(No::TooFew);
         }
         self.write(Kind::Refund, -points, now);
-        let is_own = |lot: &Lot| from.is_some() && (lot.from, lot.expiry) == (from, expiry);
+        let from = from.filter(|from| *from > now);
+        let is_own = |lot: &Lot| (lot.from, lot.expiry) == (from, expiry);
         let own = self.take(points, is_own, |_| ());
         let left = points - sum(&own);
         let pending = |lot: &Lot| lot.from.is_some();

@@ -36,7 +36,7 @@ fn for_any<S: Strategy>(cases: u32, strategy: S, test: impl Fn(&S::Value) -> Hel
     let asked: Option<u32> = asked.and_then(|n| n.parse().ok());
     let mut config = ProptestConfig {
         cases: asked.map_or(cases, |asked| asked.div_ceil(CASES / cases)),
-        max_shrink_iters: 5_000,
+        max_shrink_time: 20_000,
         failure_persistence: None,
         ..ProptestConfig::default()
     };
