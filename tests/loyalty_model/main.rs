@@ -49,6 +49,7 @@ fn for_any<S: Strategy>(cases: u32, strategy: S, test: impl Fn(&S::Value) -> Hel
     };
     config.rng_seed = RngSeed::Fixed(seed);
     let ran = TestRunner::new(config).run(&strategy, |value| Ok(test(&value)?));
+    eprintln!("{:#?}", run::STATS.lock().unwrap());
     if let Err(error) = ran {
         panic!("PROPTEST_RNG_SEED={seed} shows it again: {error}");
     }

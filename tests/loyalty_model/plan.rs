@@ -52,6 +52,8 @@ pub(crate) enum Action {
     Submit {
         operation: Operation,
         seeds: Vec<Seed>,
+        /// Items to run at once.
+        most: u64,
     },
     /// Many items for one customer: what a limit is for.
     Flood { holds: bool },
@@ -67,19 +69,37 @@ pub(crate) enum Action {
 }
 
 #[derive(Debug, Clone)]
+pub(crate) struct Start {
+    pub(crate) customer: usize,
+    pub(crate) points: i64,
+    pub(crate) days: Option<u32>,
+}
+
+#[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) rules: Rules,
+    /// Points that customers have before anything happens.
+    pub(crate) start: Vec<Start>,
     pub(crate) actions: Vec<Action>,
 }
 
 impl Plan {
     pub(crate) fn any() -> impl Strategy<Value = Self> {
-        let actions = prop::collection::vec(Action::any(), 4..30);
-        (Rules::any(), actions).prop_map(|(rules, actions)| Self { rules, actions })
+        let start = prop::collection::vec(any_points(), 0..6);
+        let actions = prop::collection::vec(Action::any(), 4..40);
+        (Rules::any(), start, actions).prop_map(|(rules, start, actions)| Self {
+            rules,
+            start,
+            actions,
+        })
     }
 }
 
 impl Action {
+    pub(crate) fn reopens(&self) -> bool {
+        matches!(self, Self::Reopen { .. })
+    }
+
     fn any() -> impl Strategy<Value = Self> {
         let which = any::<Index>();
         let reopen = (end(), prop::option::weighted(0.4, Rules::any()));
@@ -89,7 +109,7 @@ impl Action {
             120 => (which.clone(), any::<bool>())
                 .prop_map(|(which, changed)| Self::Again { which, changed }),
             60 => which.clone().prop_map(|which| Self::Retry { which }),
-            900 => most().prop_map(|most| Self::Drain { most }),
+            250 => most().prop_map(|most| Self::Drain { most }),
             100 => which.clone().prop_map(|which| Self::Stop { which }),
             120 => which.clone().prop_map(|which| Self::Resume { which }),
             80 => which.prop_map(|which| Self::Delete { which }),
@@ -97,6 +117,15 @@ impl Action {
             250 => reopen.prop_map(|(end, rules)| Self::Reopen { end, rules }),
         ]
     }
+}
+
+fn any_points() -> impl Strategy<Value = Start> {
+    let customer = prop_oneof![3 => Just(0), 2 => Just(1), 1 => Just(2)];
+    (customer, 1..500i64, prop::option::of(0..20u32)).prop_map(|(customer, points, days)| Start {
+        customer,
+        points,
+        days,
+    })
 }
 
 fn submit() -> impl Strategy<Value = Action> {
@@ -113,10 +142,15 @@ fn submit() -> impl Strategy<Value = Action> {
         6 => Just(Operation::Refund),
     ];
     let seeds = prop_oneof![
-        12 => prop::collection::vec(Seed::any(), 1..9),
+        20 => prop::collection::vec(Seed::any(), 1..6),
         1 => prop::collection::vec(Seed::any(), 17..40),
     ];
-    (operation, seeds).prop_map(|(operation, seeds)| Action::Submit { operation, seeds })
+    let most = prop_oneof![1 => Just(0), 1 => 1..10u64, 3 => Just(u64::MAX)];
+    (operation, seeds, most).prop_map(|(operation, seeds, most)| Action::Submit {
+        operation,
+        seeds,
+        most,
+    })
 }
 
 /// Items to run: all, or some.
@@ -148,12 +182,12 @@ impl Jump {
 
 impl Seed {
     pub(crate) fn any() -> impl Strategy<Value = Self> {
-        let who = (0..20u8, 0..24u8, any::<bool>(), prop::option::of(0..4u8));
+        let who = (0..40u8, 0..60u8, any::<bool>(), prop::option::of(0..4u8));
         let after_ms = prop_oneof![
-            4 => Just(0),
-            2 => -HOUR_MS..=0,
-            4 => -20 * DAY_MS..=0,
-            1 => -200 * DAY_MS..=0,
+            8 => Just(0),
+            4 => -HOUR_MS..=0,
+            8 => -20 * DAY_MS..=0,
+            2 => -200 * DAY_MS..=0,
             1 => Just(5 * MINUTE_MS),
             1 => Just(5 * MINUTE_MS + 1),
             1 => 0..2 * DAY_MS,
@@ -163,7 +197,7 @@ impl Seed {
         let terms = (
             prop::option::weighted(0.3, prop_oneof![Just(0), 1..10u32, 1..=7_300u32]),
             prop::option::weighted(0.3, prop_oneof![Just(0), 1..10u32, 0..=36_500u32]),
-            prop::option::weighted(0.4, prop_oneof![1..40u32, 1..=21_600u32]),
+            prop::option::weighted(0.25, prop_oneof![1..40u32, 1..=21_600u32]),
         );
         (who, after_ms, much, how, terms).prop_map(|(who, after_ms, much, how, terms)| Self {
             customer: who.0,

@@ -37,9 +37,9 @@ fn order(seed: &Seed) -> String {
 
 fn customer(seed: &Seed) -> String {
     let index = match seed.customer {
-        0..9 => 0,
-        9..16 => 1,
-        16..19 => 2,
+        0..20 => 0,
+        20..34 => 1,
+        34..39 => 2,
         _ => 3,
     };
     CUSTOMERS[index].to_owned()
@@ -175,7 +175,7 @@ impl Resolver<'_> {
         let can_be = |transaction: &&Transaction| !matches!(transaction.nature, Nature::Other);
         let all = self.ledger.transactions.iter();
         let reversible: Vec<_> = all.filter(|(_, done)| can_be(done)).collect();
-        let any_id = format!("{}", seed.pick.index(24));
+        let any_id = format!("{}", seed.pick.index(60));
         let mut refund = (customer, any_id, (seed.amount, Decimal(1)));
         if !reversible.is_empty() && seed.form % 16 > 1 {
             let (key, done) = seed.pick.get(&reversible);

@@ -37,8 +37,8 @@ impl Rules {
         );
         let flags = (
             any::<bool>(),
-            prop::bool::weighted(0.7),
-            prop::bool::weighted(0.7),
+            prop::bool::weighted(0.8),
+            prop::bool::weighted(0.8),
         );
         let holds = (1..30u32, 0..30u32, 0..3000u32);
         let names = (select(vec!["USD", "EGP"]), select(vec!["Points", "Stars"]));

@@ -1,12 +1,12 @@
 //! A run: the queue, and the model beside it.
 
 use crate::clock::{FusedClock, ms};
-use crate::items::{Item, Operation};
+use crate::items::{Item, Operation, Size};
 use crate::found::{Found, outcomes};
 use crate::json::array;
 use crate::ledger::{Ledger, Place};
-use crate::plan::{Action, End, Jump, Plan, Seed};
-use crate::resolve::Resolver;
+use crate::plan::{Action, End, Jump, Plan, Seed, Start};
+use crate::resolve::{CUSTOMERS, Resolver};
 use crate::rules::Rules;
 use batchwright::loyalty::{self, Program};
 use batchwright::testing::{CommitFault, DrainError, DrainedQueue, MemoryDisk};
@@ -87,6 +87,8 @@ pub(crate) struct Run {
     /// All that was submitted, whatever has become of it.
     past: Vec<(Operation, Vec<Item>)>,
     floods: usize,
+    /// Entries of each customer that were compared.
+    pub(crate) seen: BTreeMap<&'static str, usize>,
 }
 
 fn open(
@@ -113,18 +115,43 @@ impl Run {
             batches: BTreeMap::new(),
             past: Vec::new(),
             floods: 0,
+            seen: BTreeMap::new(),
         })
     }
 
     /// Everything that is planned, with a look at everything after each step.
     pub(crate) fn all(plan: &Plan) -> Held {
         let mut run = Self::new(&plan.rules)?;
+        run.start(&plan.start)?;
         for (step, action) in plan.actions.iter().enumerate() {
             run.step(action)
-                .and_then(|()| run.check())
+                .and_then(|()| run.check(action.reopens()))
                 .map_err(|wrong| wrong.at(step, action))?;
         }
         run.finish()
+    }
+
+    fn start(&mut self, start: &[Start]) -> Held {
+        if start.is_empty() {
+            return Ok(());
+        }
+        let named = |start: &Start| CUSTOMERS[start.customer].to_owned();
+        let customers = start.iter().map(|start| Item::Customer {
+            customer: named(start),
+            email: None,
+            name: None,
+            custom: BTreeMap::new(),
+        });
+        self.submit(Operation::Customers, customers.collect())?;
+        let points = start.iter().map(|start| Item::Adjustment {
+            customer: named(start),
+            size: Size::Points(start.points),
+            id: None,
+            days: start.days,
+            reason: None,
+        });
+        self.submit(Operation::Adjustment, points.collect())?;
+        self.drain(u64::MAX)
     }
 
     /// Lets everything come to its end, and opens the queue once more.
@@ -136,9 +163,9 @@ impl Run {
         hold(self.batches.values().all(Known::is_complete), || {
             format!("not all have ended: {:?}", self.batches)
         })?;
-        self.check()?;
+        self.check(true)?;
         self.reopen(End::Shutdown, None)?;
-        self.check()
+        self.check(true)
     }
 
     pub(crate) fn now(&self) -> i64 {
@@ -147,9 +174,14 @@ impl Run {
 
     pub(crate) fn step(&mut self, action: &Action) -> Held {
         match action {
-            Action::Submit { operation, seeds } => {
+            Action::Submit {
+                operation,
+                seeds,
+                most,
+            } => {
                 let items = self.resolve(*operation, seeds);
-                self.submit(*operation, items)
+                self.submit(*operation, items)?;
+                self.drain(*most)
             }
             Action::Flood { holds } => {
                 self.floods += 1;
@@ -356,6 +388,11 @@ impl Run {
             };
             let item = &known.items[index];
             let expected = self.ledger.run(item, at);
+            {
+                use crate::ledger::Outcome;
+                let what = match &expected { Outcome::Done(_) => "ok".to_owned(), Outcome::Failed(f) => format!("{} {}", f.code, f.field) };
+                *STATS.lock().unwrap().entry(format!("{:?} {what}", known.operation)).or_default() += 1;
+            }
             found.compare(&expected).map_err(|Wrong(text)| {
                 Wrong(format!("item {index} of batch {id}, {item:?}: {text}"))
             })?;
@@ -412,3 +449,4 @@ impl Run {
         Ok(())
     }
 }
+pub(crate) static STATS: std::sync::Mutex<BTreeMap<String, u64>> = std::sync::Mutex::new(BTreeMap::new());
