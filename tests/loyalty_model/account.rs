@@ -294,7 +294,9 @@ impl Customer {
                 continue;
             }
             for lot in &mut self.lots {
-                let up = lot.from.map(|from| (from + step - 1).div_euclid(step) * step);
+                let up = lot
+                    .from
+                    .map(|from| (from + step - 1).div_euclid(step) * step);
                 if up.is_some_and(|up| !is_over(lot.expiry, up)) {
                     lot.from = up;
                 }

@@ -12,14 +12,14 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// Rows as they are stored.
-const ACCOUNTS: Table<str, Row> = Table::new("loyalty.accounts");
+pub(crate) const ACCOUNTS: Table<str, Row> = Table::new("loyalty.accounts");
 const TRANSACTIONS: Table<str, serde::de::IgnoredAny> = Table::new("loyalty.transactions");
 
 /// What is stored of an account.
-#[derive(Debug, Deserialize)]
-struct Row {
+#[derive(Debug, PartialEq, Deserialize)]
+pub(crate) struct Row {
     #[serde(rename = "n")]
-    transactions: u64,
+    pub(crate) transactions: u64,
     #[serde(rename = "e")]
     earned: i64,
     /// Available from, day of expiry, points; zero is no date.
@@ -31,7 +31,7 @@ struct Row {
     debt: i64,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, PartialEq, Deserialize)]
 struct HoldRow {
     #[serde(rename = "r")]
     number: u64,
@@ -94,7 +94,9 @@ impl Run {
         }
         // At least that there is as much before these as there was.
         let next = history.next().transpose()?;
-        hold(next.is_some() == (known > 0), || format!("and then {next:?}"))
+        hold(next.is_some() == (known > 0), || {
+            format!("and then {next:?}")
+        })
     }
 
     fn check_profile(&self, id: &str) -> Held {

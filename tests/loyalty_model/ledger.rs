@@ -594,9 +594,7 @@ impl Ledger {
         let unknown = || fault("9002", "reverseTransactionId");
         let mut nature = own.ok_or_else(unknown)?.nature.clone();
         let (amount, points) = match &mut nature {
-            Nature::Cashback { .. } => {
-                refund_cashback(&mut customer, &mut nature, *amount, at)?
-            }
+            Nature::Cashback { .. } => refund_cashback(&mut customer, &mut nature, *amount, at)?,
             Nature::Redemption { .. } => {
                 refund_redemption(&mut customer, &mut nature, *amount, at)?
             }
@@ -738,6 +736,10 @@ pub(crate) fn entry_json(entry: &Entry) -> String {
         ("reverses", by.reverses.as_deref().map(quoted)),
         ("reason", by.reason.as_deref().map(quoted)),
     ];
-    members.extend(optional.into_iter().filter_map(|(name, v)| Some((name, v?))));
+    members.extend(
+        optional
+            .into_iter()
+            .filter_map(|(name, v)| Some((name, v?))),
+    );
     object(members)
 }

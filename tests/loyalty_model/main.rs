@@ -20,11 +20,13 @@ mod plan;
 mod resolve;
 mod rules;
 mod run;
+mod settling;
 
 use plan::Plan;
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
 use run::{Held, Run};
+use settling::Course;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// So many that the debug suite takes some seconds.
@@ -49,7 +51,6 @@ fn for_any<S: Strategy>(cases: u32, strategy: S, test: impl Fn(&S::Value) -> Hel
     };
     config.rng_seed = RngSeed::Fixed(seed);
     let ran = TestRunner::new(config).run(&strategy, |value| Ok(test(&value)?));
-    eprintln!("{:#?}", run::STATS.lock().unwrap());
     if let Err(error) = ran {
         panic!("PROPTEST_RNG_SEED={seed} shows it again: {error}");
     }
@@ -58,4 +59,9 @@ fn for_any<S: Strategy>(cases: u32, strategy: S, test: impl Fn(&S::Value) -> Hel
 #[test]
 fn whatever_happens_the_ledger_is_what_the_model_says() {
     for_any(CASES, Plan::any(), Run::all);
+}
+
+#[test]
+fn to_settle_in_many_steps_comes_to_the_same_as_in_one() {
+    for_any(CASES / 4, Course::any(), settling::in_steps_and_at_once);
 }

@@ -1,8 +1,8 @@
 //! A run: the queue, and the model beside it.
 
 use crate::clock::{FusedClock, ms};
-use crate::items::{Item, Operation, Size};
 use crate::found::{Found, outcomes};
+use crate::items::{Item, Operation, Size};
 use crate::json::array;
 use crate::ledger::{Ledger, Place};
 use crate::plan::{Action, End, Jump, Plan, Seed, Start};
@@ -91,11 +91,7 @@ pub(crate) struct Run {
     pub(crate) seen: BTreeMap<&'static str, usize>,
 }
 
-fn open(
-    disk: &MemoryDisk,
-    clock: &FusedClock,
-    program: &Program,
-) -> Result<DrainedQueue, Wrong> {
+fn open(disk: &MemoryDisk, clock: &FusedClock, program: &Program) -> Result<DrainedQueue, Wrong> {
     let builder = Queue::builder("unused").clock(clock.clone());
     Ok(loyalty::register_all(builder, program)?.open_to_drain(disk)?)
 }
@@ -131,7 +127,8 @@ impl Run {
         run.finish()
     }
 
-    fn start(&mut self, start: &[Start]) -> Held {
+    /// Customers with points.
+    pub(crate) fn start(&mut self, start: &[Start]) -> Held {
         if start.is_empty() {
             return Ok(());
         }
@@ -241,7 +238,9 @@ impl Run {
             retried: false,
         };
         let before = self.batches.insert(id, known);
-        hold(before.is_none(), || format!("{id} is the id of two batches"))
+        hold(before.is_none(), || {
+            format!("{id} is the id of two batches")
+        })
     }
 
     fn submit_again(&mut self, which: &Index, changed: bool) -> Held {
@@ -328,7 +327,7 @@ impl Run {
     }
 
     /// One attempt after the other where several batches take turns: so it is seen what runs when.
-    fn drain(&mut self, most: u64) -> Held {
+    pub(crate) fn drain(&mut self, most: u64) -> Held {
         let mut left = most;
         while left > 0 {
             let (ran, expected) = match self.attempts_at_once(left) {
@@ -344,7 +343,11 @@ impl Run {
 
     /// How many attempts can be made whose order is known.
     fn attempts_at_once(&self, most: u64) -> u64 {
-        let runnable: Vec<_> = self.batches.values().filter(|known| known.can_run()).collect();
+        let runnable: Vec<_> = self
+            .batches
+            .values()
+            .filter(|known| known.can_run())
+            .collect();
         match runnable.as_slice() {
             [] => 0,
             [only] => most.min((only.items.len() - only.outcomes.len()) as u64),
@@ -388,11 +391,6 @@ impl Run {
             };
             let item = &known.items[index];
             let expected = self.ledger.run(item, at);
-            {
-                use crate::ledger::Outcome;
-                let what = match &expected { Outcome::Done(_) => "ok".to_owned(), Outcome::Failed(f) => format!("{} {}", f.code, f.field) };
-                *STATS.lock().unwrap().entry(format!("{:?} {what}", known.operation)).or_default() += 1;
-            }
             found.compare(&expected).map_err(|Wrong(text)| {
                 Wrong(format!("item {index} of batch {id}, {item:?}: {text}"))
             })?;
@@ -449,4 +447,3 @@ impl Run {
         Ok(())
     }
 }
-pub(crate) static STATS: std::sync::Mutex<BTreeMap<String, u64>> = std::sync::Mutex::new(BTreeMap::new());
