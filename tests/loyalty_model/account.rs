@@ -120,7 +120,6 @@ pub(crate) struct Customer {
     pub(crate) holds: Vec<Hold>,
     pub(crate) debt: i64,
     pub(crate) earned: i64,
-    pub(crate) entries: Vec<Entry>,
     pub(crate) transactions: u64,
     /// Entries that the item which is running has written.
     fresh: Vec<Entry>,
@@ -406,7 +405,7 @@ impl Customer {
         self.holds.iter().map(merge).collect()
     }
 
-    /// Ends a transaction: its entries go to the history.
+    /// Ends a transaction, and gives its entries.
     pub(crate) fn close(&mut self, writer: Writer, now: i64) -> Result<Vec<Entry>, No> {
         // What came in may have expired already.
         self.settle(now);
@@ -428,7 +427,6 @@ impl Customer {
                 (said.reverses, said.reason) = (None, None);
             }
         }
-        self.entries.extend(entries.iter().cloned());
         Ok(entries)
     }
 }

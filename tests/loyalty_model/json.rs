@@ -17,12 +17,18 @@ pub(crate) fn array(values: impl IntoIterator<Item = String>) -> String {
     format!("[{}]", values.join(","))
 }
 
+/// All texts of the runs are plain.
 pub(crate) fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.escape_default())
+    format!("\"{text}\"")
+}
+
+/// Whether two texts are the same JSON, whatever the order of members.
+pub(crate) fn is_same(one: &str, other: &str) -> Result<bool, serde_json::Error> {
+    Ok(one == other || canonical(one)? == canonical(other)?)
 }
 
 /// The same JSON with the members of all objects in the order of their names.
-pub(crate) fn canonical(text: &str) -> Result<String, serde_json::Error> {
+fn canonical(text: &str) -> Result<String, serde_json::Error> {
     let inner = |value: Box<RawValue>| canonical(value.get());
     if text.starts_with('{') {
         let members: BTreeMap<String, Box<RawValue>> = serde_json::from_str(text)?;

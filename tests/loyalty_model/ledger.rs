@@ -82,6 +82,8 @@ pub(crate) struct Profile {
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     pub(crate) customers: BTreeMap<String, Customer>,
+    /// All entries of a customer, oldest first.
+    pub(crate) entries: BTreeMap<String, Vec<Entry>>,
     /// Under `t` and a transaction's id, `o` and an order's, `n` and the number of a transaction without an id.
     pub(crate) transactions: BTreeMap<String, Transaction>,
     pub(crate) profiles: BTreeMap<String, Profile>,
@@ -203,6 +205,8 @@ impl Ledger {
             .close(writer, at.now)
             .map_err(|_| fault("3011", "customerId"))?;
         self.customers.insert(id.to_owned(), customer);
+        let history = self.entries.entry(id.to_owned()).or_default();
+        history.extend(entries.iter().cloned());
         let transaction = Transaction {
             number: at.number(),
             item: item.clone(),
@@ -297,8 +301,8 @@ impl Ledger {
             .collect();
         Ok(object([
             ("orderId", quoted(order)),
+            ("transactions", array(own.iter().cloned())),
             ("count", own.len().to_string()),
-            ("transactions", array(own)),
         ]))
     }
 
@@ -711,35 +715,33 @@ fn award_dates(time: i64, window: Option<u32>, rules: &Rules) -> (i64, Expiry) {
 /// A line of the history.
 pub(crate) fn entry_json(entry: &Entry) -> String {
     let by = &entry.written_by;
-    let mut members = vec![
-        ("type", quoted(entry.kind.name())),
-        ("points", entry.points.to_string()),
-        ("balanceBefore", entry.before.to_string()),
-        ("balanceAfter", (entry.before + entry.points).to_string()),
-        ("at", quoted(&written(entry.at))),
-        ("transactionNumber", by.place.to_string()),
-        ("gameballTransactionId", by.number.to_string()),
-    ];
     let time = |ms| quoted(&written(ms));
-    let optional = [
-        ("held", entry.held.map(|points| points.to_string())),
-        (
+    let some = |name, value: Option<String>| (name, value);
+    let members = [
+        some("type", Some(quoted(entry.kind.name()))),
+        some("points", Some(entry.points.to_string())),
+        some("balanceBefore", Some(entry.before.to_string())),
+        some(
+            "balanceAfter",
+            Some((entry.before + entry.points).to_string()),
+        ),
+        some("held", entry.held.map(|points| points.to_string())),
+        some(
             "holdReference",
             entry.hold.map(|number| quoted(&format!("hold-{number}"))),
         ),
-        ("availableFrom", entry.from.map(time)),
-        ("expiresAt", entry.expiry.map(start_of).map(time)),
-        ("transactionId", by.transaction.as_deref().map(quoted)),
-        ("orderId", by.order.as_deref().map(quoted)),
-        ("transactionTime", by.time.map(time)),
-        ("amount", by.amount.map(|amount| amount.to_string())),
-        ("reverses", by.reverses.as_deref().map(quoted)),
-        ("reason", by.reason.as_deref().map(quoted)),
+        some("at", Some(time(entry.at))),
+        some("availableFrom", entry.from.map(time)),
+        some("expiresAt", entry.expiry.map(start_of).map(time)),
+        some("transactionNumber", Some(by.place.to_string())),
+        some("transactionId", by.transaction.as_deref().map(quoted)),
+        some("orderId", by.order.as_deref().map(quoted)),
+        some("gameballTransactionId", Some(by.number.to_string())),
+        some("transactionTime", by.time.map(time)),
+        some("amount", by.amount.map(|amount| amount.to_string())),
+        some("reverses", by.reverses.as_deref().map(quoted)),
+        some("reason", by.reason.as_deref().map(quoted)),
     ];
-    members.extend(
-        optional
-            .into_iter()
-            .filter_map(|(name, v)| Some((name, v?))),
-    );
-    object(members)
+    let said = members.into_iter();
+    object(said.filter_map(|(name, value)| Some((name, value?))))
 }

@@ -113,7 +113,7 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn any() -> impl Strategy<Value = Self> {
         let start = prop::collection::vec(any_points(), 0..6);
-        let actions = prop::collection::vec(Action::any(), 4..34);
+        let actions = prop::collection::vec(Action::any(), 4..26);
         (Rules::any(), start, actions).prop_map(|(rules, start, actions)| Self {
             rules,
             start,

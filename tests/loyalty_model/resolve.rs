@@ -158,7 +158,7 @@ impl Resolver<'_> {
         if !live.is_empty() && seed.form % 16 > 2 {
             return format!("hold-{}", seed.pick.get(&live));
         }
-        let entries = self.ledger.customers.values().flat_map(|own| &own.entries);
+        let entries = self.ledger.entries.values().flatten();
         let ever: Vec<_> = entries
             .filter(|entry| entry.kind == Kind::Hold)
             .filter_map(|entry| entry.hold)
