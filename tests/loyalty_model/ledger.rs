@@ -172,15 +172,20 @@ impl Ledger {
         Ok(())
     }
 
+    /// The customer as of now, who need not exist.
+    pub(crate) fn settled(&self, customer: &str, now: i64) -> Customer {
+        let known = self.customers.get(customer).cloned();
+        let mut customer = known.unwrap_or_default();
+        customer.settle(now);
+        customer
+    }
+
     /// The customer as of now.
     fn open(&self, customer: &str, create: bool, now: i64) -> Result<Customer, Fault> {
-        let known = self.customers.get(customer).cloned();
-        let unknown = || create.then(Customer::default);
-        let mut customer = known
-            .or_else(unknown)
-            .ok_or_else(|| fault("7000", "customerId"))?;
-        customer.settle(now);
-        Ok(customer)
+        if !create && !self.customers.contains_key(customer) {
+            return Err(fault("7000", "customerId"));
+        }
+        Ok(self.settled(customer, now))
     }
 
     /// Keeps what an item has done.

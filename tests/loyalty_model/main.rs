@@ -10,6 +10,7 @@
 mod account;
 mod checks;
 mod clock;
+mod crowds;
 mod dates;
 mod decimal;
 mod found;
@@ -21,7 +22,9 @@ mod resolve;
 mod rules;
 mod run;
 mod settling;
+mod stories;
 
+use crowds::Crowd;
 use plan::Plan;
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
@@ -64,4 +67,13 @@ fn whatever_happens_the_ledger_is_what_the_model_says() {
 #[test]
 fn to_settle_in_many_steps_comes_to_the_same_as_in_one() {
     for_any(CASES / 8, Course::any(), settling::in_steps_and_at_once);
+}
+
+#[test]
+fn what_is_too_much_is_rounded_up_or_refused_as_the_model_says() {
+    for_any(
+        CASES / 32,
+        Crowd::any(),
+        crowds::come_to_what_the_model_says,
+    );
 }

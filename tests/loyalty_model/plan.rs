@@ -4,6 +4,7 @@ use crate::dates::{DAY_MS, HOUR_MS, MINUTE_MS};
 use crate::decimal::{Decimal, POINTS_MAX};
 use crate::items::Operation;
 use crate::rules::Rules;
+use crate::stories::{Payment, Story};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
@@ -37,6 +38,10 @@ pub(crate) enum Jump {
         which: Index,
         beside_ms: i64,
     },
+    /// As long before one as a hold lasts.
+    HoldBefore {
+        which: Index,
+    },
 }
 
 /// How the queue ends before it is opened again.
@@ -64,9 +69,10 @@ pub(crate) enum Action {
         /// Items to run at once.
         most: u64,
     },
-    /// Many items for one customer: what a limit is for.
-    Flood {
-        holds: bool,
+    Tell {
+        story: Story,
+        customer: usize,
+        seeds: Vec<Seed>,
     },
     /// Items of an earlier batch again, as they were or changed.
     Again {
@@ -132,7 +138,7 @@ impl Action {
         let reopen = (end(), prop::option::weighted(0.4, Rules::any()));
         prop_oneof![
             1000 => submit(),
-            3 => any::<bool>().prop_map(|holds| Self::Flood { holds }),
+            120 => tell(),
             120 => (which.clone(), any::<bool>())
                 .prop_map(|(which, changed)| Self::Again { which, changed }),
             60 => which.clone().prop_map(|which| Self::Retry { which }),
@@ -180,6 +186,26 @@ pub(crate) fn submit() -> impl Strategy<Value = Action> {
     })
 }
 
+fn tell() -> impl Strategy<Value = Action> {
+    let payment = select(vec![
+        Payment::Redemption,
+        Payment::Adjustment,
+        Payment::Purchase,
+        Payment::None,
+    ]);
+    let story = prop_oneof![
+        4 => payment.prop_map(Story::Debt),
+        3 => Just(Story::Parts),
+        1 => Just(Story::Full),
+    ];
+    let seeds = prop::collection::vec(Seed::any(), 4);
+    (story, 0..2usize, seeds).prop_map(|(story, customer, seeds)| Action::Tell {
+        story,
+        customer,
+        seeds,
+    })
+}
+
 /// Items to run: all, or some.
 fn most() -> impl Strategy<Value = u64> {
     prop_oneof![3 => Just(u64::MAX), 1 => 1..6u64, 1 => 6..40u64]
@@ -203,6 +229,7 @@ impl Jump {
             2 => (0..3 * DAY_MS).prop_map(Self::By),
             1 => (0..90 * DAY_MS).prop_map(Self::By),
             5 => moment.prop_map(|(which, beside_ms)| Self::Moment { which, beside_ms }),
+            1 => any::<Index>().prop_map(|which| Self::HoldBefore { which }),
         ]
     }
 }

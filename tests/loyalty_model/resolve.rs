@@ -1,7 +1,6 @@
 //! From seeds to items, by what the ledger has: so that refunds find transactions, and redemptions points.
 
 use crate::account::Kind;
-use crate::dates::DAY_MS;
 use crate::decimal::Decimal;
 use crate::items::{Item, Operation, Size};
 use crate::ledger::{Ledger, Nature, Transaction};
@@ -108,16 +107,10 @@ impl Resolver<'_> {
         }
     }
 
-    fn available(&self, customer: &str) -> i64 {
-        let known = self.ledger.customers.get(customer).cloned();
-        let mut customer = known.unwrap_or_default();
-        customer.settle(self.now);
-        customer.available()
-    }
-
     /// Points to take: part of what is available, all, more, or anything.
     fn taken(&self, customer: &str, seed: &Seed) -> Size {
-        let part = self.available(customer) / 4 * seed.quarters + seed.quarters / 4;
+        let available = self.ledger.settled(customer, self.now).available();
+        let part = available / 4 * seed.quarters + seed.quarters / 4;
         let part = if part > 0 { part } else { seed.points };
         match seed.form % 16 {
             0..7 => Size::Points(part),
@@ -164,7 +157,7 @@ impl Resolver<'_> {
             .filter_map(|entry| entry.hold)
             .collect();
         match seed.form % 16 {
-            0 if !ever.is_empty() => format!("hold-0{}", seed.pick.get(&ever)),
+            0 if !live.is_empty() => format!("hold-0{}", seed.pick.get(&live)),
             1 => "my hold".to_owned(),
             _ if !ever.is_empty() => format!("hold-{}", seed.pick.get(&ever)),
             _ => "hold-17".to_owned(),
@@ -207,32 +200,6 @@ impl Resolver<'_> {
             reverses,
             time: self.now + seed.after_ms,
             amount: amount.filter(|amount| amount.0 > 0 && *amount <= Decimal::LARGEST),
-        }
-    }
-
-    /// More items for one customer than there may be different dates, or holds.
-    pub(crate) fn flood(&self, holds: bool, round: usize) -> (Operation, Vec<Item>) {
-        let customer = || CUSTOMERS[0].to_owned();
-        let cashback = |n: i64| Item::Cashback {
-            customer: customer(),
-            id: format!("flood-{round}-{n}"),
-            // Neither in order nor whole hours apart.
-            time: self.now - (n * 7_919 % 300) * DAY_MS / 97,
-            amount: Decimal(1_000_000 * i128::from(n)),
-            email: None,
-            window: Some(5),
-        };
-        let hold = |_| Item::Hold {
-            customer: customer(),
-            time: self.now,
-            size: Size::Points(1),
-            id: None,
-            minutes: None,
-        };
-        if holds {
-            (Operation::Hold, (1..=70).map(hold).collect())
-        } else {
-            (Operation::Cashback, (1..=300).map(cashback).collect())
         }
     }
 }

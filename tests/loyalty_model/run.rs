@@ -1,6 +1,8 @@
 //! A run: the queue, and the model beside it.
 
+use crate::account::Customer;
 use crate::clock::{FusedClock, ms};
+use crate::dates::MINUTE_MS;
 use crate::found::{Found, outcomes};
 use crate::items::{Item, Operation, Size};
 use crate::json::array;
@@ -86,7 +88,7 @@ pub(crate) struct Run {
     batches: BTreeMap<BatchId, Known>,
     /// All that was submitted, whatever has become of it.
     past: Vec<(Operation, Vec<Item>)>,
-    floods: usize,
+    pub(crate) stories: usize,
     /// Entries of each customer that were compared.
     pub(crate) seen: BTreeMap<&'static str, usize>,
 }
@@ -110,7 +112,7 @@ impl Run {
             ledger: Ledger::default(),
             batches: BTreeMap::new(),
             past: Vec::new(),
-            floods: 0,
+            stories: 0,
             seen: BTreeMap::new(),
         })
     }
@@ -180,11 +182,11 @@ impl Run {
                 self.submit(*operation, items)?;
                 self.drain(*most)
             }
-            Action::Flood { holds } => {
-                self.floods += 1;
-                let (operation, items) = self.resolver().flood(*holds, self.floods);
-                self.submit(operation, items)
-            }
+            Action::Tell {
+                story,
+                customer,
+                seeds,
+            } => self.tell(*story, *customer, seeds),
             Action::Again { which, changed } => self.submit_again(which, *changed),
             Action::Retry { which } => self.on(which, Self::retry),
             Action::Drain { most } => self.drain(*most),
@@ -311,19 +313,31 @@ impl Run {
         let now = self.now();
         let by = match jump {
             Jump::By(ms) => *ms,
-            Jump::Moment { which, beside_ms } => {
-                let customers = self.ledger.customers.values();
-                let mut moments: Vec<_> = customers.flat_map(|own| own.moments()).collect();
-                moments.retain(|moment| *moment > now);
-                moments.sort_unstable();
-                moments.truncate(6);
-                match moments.as_slice() {
-                    [] => 0,
-                    moments => which.get(moments) - now + beside_ms,
-                }
+            Jump::Moment { which, beside_ms } => self.next_moment(which) - now + beside_ms,
+            Jump::HoldBefore { which } => {
+                let hold_ms = i64::from(self.rules.hold_minutes) * MINUTE_MS;
+                self.next_moment(which) - now - hold_ms
             }
         };
         self.clock.advance(by.max(0));
+    }
+
+    /// One of the next moments at which time changes an account by itself.
+    fn next_moment(&self, which: &Index) -> i64 {
+        let now = self.now();
+        let customers = self.ledger.customers.values();
+        let moments = customers.flat_map(|own| own.moments());
+        let mut moments: Vec<_> = moments.filter(|moment| *moment > now).collect();
+        moments.sort_unstable();
+        moments.truncate(6);
+        if moments.is_empty() {
+            return now;
+        }
+        *which.get(&moments)
+    }
+
+    pub(crate) fn settled(&self, customer: &str) -> Customer {
+        self.ledger.settled(customer, self.now())
     }
 
     /// One attempt after the other where several batches take turns: so it is seen what runs when.
@@ -399,7 +413,7 @@ impl Run {
         Ok((known.outcomes.len() - seen) as u64)
     }
 
-    fn reopen(&mut self, end: End, rules: Option<&Rules>) -> Held {
+    pub(crate) fn reopen(&mut self, end: End, rules: Option<&Rules>) -> Held {
         match end {
             End::Shutdown => self.queue.shutdown(Duration::from_secs(30))?,
             End::PowerCut => {}
