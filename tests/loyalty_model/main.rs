@@ -28,6 +28,7 @@ use crowds::Crowd;
 use plan::Plan;
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
+use rules::Rules;
 use run::{Held, Run};
 use settling::Course;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -76,4 +77,13 @@ fn what_is_too_much_is_rounded_up_or_refused_as_the_model_says() {
         Crowd::any(),
         crowds::come_to_what_the_model_says,
     );
+}
+
+#[test]
+#[cfg_attr(
+    debug_assertions,
+    ignore = "takes half a minute unless it is optimised"
+)]
+fn too_many_dates_are_refused_as_the_model_says() {
+    for_any(1, Rules::any(), crowds::too_many_dates);
 }

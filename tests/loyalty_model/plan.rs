@@ -196,6 +196,7 @@ fn tell() -> impl Strategy<Value = Action> {
     let story = prop_oneof![
         4 => payment.prop_map(Story::Debt),
         3 => Just(Story::Parts),
+        2 => Just(Story::Moments),
         1 => Just(Story::Full),
     ];
     let seeds = prop::collection::vec(Seed::any(), 4);

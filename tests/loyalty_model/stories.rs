@@ -1,6 +1,6 @@
 //! Courses of events that chance alone takes too long to find.
 
-use crate::dates::DAY_MS;
+use crate::dates::{DAY_MS, MINUTE_MS};
 use crate::decimal::{Decimal, POINTS_MAX};
 use crate::items::{Item, Operation, Size};
 use crate::plan::{End, Jump, Seed};
@@ -14,6 +14,8 @@ pub(crate) enum Story {
     Debt(Payment),
     /// A redemption and a purchase are refunded in parts.
     Parts,
+    /// Several things are due at one moment, or a millisecond apart.
+    Moments,
     /// There is no room for points that come back.
     Full,
 }
@@ -38,6 +40,7 @@ impl Run {
         match story {
             Story::Debt(payment) => self.tell_debt(&teller, payment, seeds),
             Story::Parts => self.tell_parts(&teller, seeds),
+            Story::Moments => self.tell_moments(&teller, seeds),
             Story::Full => self.tell_full(&teller, seeds),
         }
     }
@@ -95,6 +98,29 @@ impl Run {
         self.one(teller.refund("rr", "r", self.now(), None))
     }
 
+    fn tell_moments(&mut self, teller: &Teller, seeds: &[Seed]) -> Held {
+        let hold_ms = i64::from(self.rules.hold_minutes) * MINUTE_MS;
+        let to_midnight = |run: &Self| DAY_MS - run.now() % DAY_MS;
+        // Points expire at midnight, when a hold does.
+        self.advance(&Jump::By(to_midnight(self)));
+        self.one(teller.adjustment(40, Some(0)))?;
+        self.one(teller.adjustment(30, Some(seeds[0].quarters.unsigned_abs() as u32)))?;
+        self.advance(&Jump::By(to_midnight(self) - hold_ms));
+        self.one(teller.hold(self.now(), 10 * seeds[1].quarters))?;
+        for beside_ms in [-1, 0, 1] {
+            // Points become available one millisecond after the other.
+            let time = self.now() + hold_ms - DAY_MS + beside_ms;
+            let name = format!("a{beside_ms}");
+            self.one(teller.purchase(&name, time, &seeds[2], Some(1)))?;
+        }
+        self.advance(&Jump::By(hold_ms - 2));
+        for _ in 0..4 {
+            self.check(false)?;
+            self.advance(&Jump::By(1));
+        }
+        self.one(teller.adjustment(1, None))
+    }
+
     fn tell_full(&mut self, teller: &Teller, seeds: &[Seed]) -> Held {
         self.one(teller.adjustment(100, None))?;
         self.one(teller.redemption("r", self.now(), 100))?;
@@ -107,7 +133,7 @@ impl Run {
     /// A batch of one item, which runs at once.
     fn one(&mut self, (operation, item): (Operation, Item)) -> Held {
         let is_valid = match &item {
-            Item::Redeem { size, .. } => *size != Size::Points(0),
+            Item::Redeem { size, .. } | Item::Hold { size, .. } => *size != Size::Points(0),
             Item::Refund { amount, .. } => *amount != Some(Decimal::ZERO),
             Item::Adjustment { size, .. } => *size != Size::Points(0),
             _ => true,
@@ -183,6 +209,17 @@ impl Teller {
             amount,
         };
         (Operation::Refund, item)
+    }
+
+    fn hold(&self, time: i64, points: i64) -> (Operation, Item) {
+        let item = Item::Hold {
+            customer: self.customer.to_owned(),
+            time,
+            size: Size::Points(points),
+            id: None,
+            minutes: None,
+        };
+        (Operation::Hold, item)
     }
 
     fn adjustment(&self, points: i64, days: Option<u32>) -> (Operation, Item) {
