@@ -85,11 +85,28 @@ impl Run {
         self.one(teller.purchase("a", self.now(), &seeds[0], seeds[0].window))?;
         let available = self.available(teller.customer);
         self.one(teller.redemption("r", self.now(), available))?;
+        let factor = self.rules.factor;
+        if seeds[3].with_id {
+            // What was moved stays what it was.
+            let other = |rate: Decimal| {
+                Decimal(if rate.0 == 500_000 {
+                    1_000_000
+                } else {
+                    500_000
+                })
+            };
+            let changed = Rules {
+                factor: other(factor),
+                earn_rate: other(self.rules.earn_rate),
+                ..self.rules.clone()
+            };
+            self.reopen(End::Shutdown, Some(&changed))?;
+        }
         for (n, seed) in seeds.iter().enumerate() {
             let part = Decimal(seeds[0].amount.0 / 7 * i128::from(seed.quarters));
             let id = format!("ra{n}");
             self.one(teller.refund(&id, "a", self.now(), Some(part)))?;
-            let part = Decimal::worth(available / 7 * seed.quarters, self.rules.factor);
+            let part = Decimal::worth(available / 7 * seed.quarters, factor);
             let id = format!("rr{n}");
             self.one(teller.refund(&id, "r", self.now(), Some(part)))?;
             self.advance(&Jump::By(seed.after_ms.abs() % (2 * DAY_MS)));
