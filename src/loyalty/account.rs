@@ -186,7 +186,12 @@ impl Account {
     }
 
     /// Takes back points of an award.
-    pub(super) fn reverse(&mut self, award: Award, may_owe: bool) -> Result<Entry, Refused> {
+    pub(super) fn reverse(
+        &mut self,
+        award: Award,
+        may_owe: bool,
+        now: Time,
+    ) -> Result<Entry, Refused> {
         let Award {
             points,
             from,
@@ -197,7 +202,7 @@ impl Account {
         if !may_owe && self.lots.available() + self.pending() < points {
             return Err(Refused::Insufficient);
         }
-        let taken = self.lots.take_reversed(from, expiry, points);
+        let taken = self.lots.take_reversed(from, expiry, points, now);
         self.debt += points - sum(&taken);
         self.earned -= points;
         Ok(Entry::moved(Kind::Refund, before, -points))

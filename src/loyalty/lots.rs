@@ -114,14 +114,17 @@ impl Lots {
 
     /// Adds points that become available at `from`, which may be past, in which case they are available.
     pub(super) fn add(&mut self, from: Time, part: Part, now: Time) {
-        let from = if from <= now { AVAILABLE } else { from.ms };
-        self.insert(from, part);
+        self.insert(Self::stored_from(from, now), part);
         let pending = |lots: &Self| lots.0.iter().filter(|lot| !lot.is_available()).count();
         for step_ms in [3_600_000, 24 * 3_600_000] {
             if pending(self) > PENDING_LOTS {
                 self.round_up_pending(step_ms);
             }
         }
+    }
+
+    fn stored_from(from: Time, now: Time) -> From {
+        if from <= now { AVAILABLE } else { from.ms }
     }
 
     fn insert(&mut self, from: From, Part(expiry, points): Part) {
@@ -160,11 +163,17 @@ impl Lots {
         self.take_where(points, Lot::is_available)
     }
 
-    /// Takes up to `points` of an award that is reversed: from what is left pending of the award itself, from what
-    /// else is pending, then from what is available.
-    pub(super) fn take_reversed(&mut self, from: Time, expiry: Expiry, points: i64) -> Vec<Part> {
-        let is_pending_award = |lot: &Lot| !lot.is_available() && lot.dates() == (from.ms, expiry);
-        let mut taken = self.take_where(points, is_pending_award);
+    /// Takes up to `points` of an award that is reversed: from what is left of the award itself, pending or
+    /// available by now, from what else is pending, then from what else is available.
+    pub(super) fn take_reversed(
+        &mut self,
+        from: Time,
+        expiry: Expiry,
+        points: i64,
+        now: Time,
+    ) -> Vec<Part> {
+        let from = Self::stored_from(from, now);
+        let mut taken = self.take_where(points, |lot| lot.dates() == (from, expiry));
         taken.extend(self.take_where(points - sum(&taken), |lot| !lot.is_available()));
         taken.extend(self.take_where(points - sum(&taken), Lot::is_available));
         taken
@@ -284,14 +293,25 @@ mod tests {
         for from in [NOW, soon, later] {
             lots.add(from, Part(Expiry::NEVER, 10), NOW);
         }
-        lots.take_reversed(later, Expiry::NEVER, 12);
+        lots.take_reversed(later, Expiry::NEVER, 12, NOW);
         assert_eq!((lots.available(), lots.pending()), (10, 8));
-        // An award that was available at once is no exception.
-        lots.take_reversed(Time::from_ms(AVAILABLE), Expiry::NEVER, 3);
-        assert_eq!((lots.available(), lots.pending()), (10, 5));
-        lots.take_reversed(later, Expiry::NEVER, 6);
+        lots.take_reversed(later, Expiry::NEVER, 9, NOW);
         assert_eq!((lots.available(), lots.pending()), (9, 0));
-        assert_eq!(sum(&lots.take_reversed(later, Expiry::NEVER, 100)), 9);
+        assert_eq!(sum(&lots.take_reversed(later, Expiry::NEVER, 100, NOW)), 9);
+    }
+
+    #[test]
+    fn a_reversal_takes_the_award_itself_also_when_it_has_become_available() {
+        let (soon, later) = (NOW.plus_days(1), NOW.plus_days(2));
+        let (first, second) = (on_day(20_000), on_day(20_001));
+        let mut lots = Lots::default();
+        lots.add(NOW, Part(first, 10), NOW);
+        lots.add(soon, Part(second, 10), NOW);
+        lots.add(later, Part(Expiry::NEVER, 10), NOW);
+        lots.mature(soon);
+        let taken = lots.take_reversed(soon, second, 5, soon);
+        assert_eq!(taken, [Part(second, 5)]);
+        assert_eq!((lots.available(), lots.pending()), (15, 10));
     }
 
     #[test]

@@ -211,7 +211,7 @@ impl<'a> Posting<'a> {
             );
             return Err(codes::failure(codes::LIMIT_EXCEEDED, "customerId", text));
         }
-        match self.account.reverse(award, may_owe) {
+        match self.account.reverse(award, may_owe, self.now) {
             Ok(entry) => {
                 self.entries.push(entry);
                 Ok(())
