@@ -272,16 +272,22 @@ fn an_amount_that_is_not_above_zero_is_refused() -> Tested {
 }
 
 #[test]
-fn a_refund_takes_what_is_pending_first_then_what_is_available() -> Tested {
-    let shop = Shop::open()?;
+fn a_refund_takes_the_awards_own_points_then_pending_ones_then_available_ones() -> Tested {
+    let shop = Shop::with(|p| p.points_expiry_days = Some(30))?;
     shop.earn("ada", "t-1", "100");
-    shop.earn_later("ada", "t-2", "50", 7);
-    shop.succeeds::<Refund>(item("r-1", "t-2", Some("20")));
-    assert_eq!(shop.points("ada"), (130, 100, 30));
-    // Also when the award itself was available at once.
+    shop.advance(DAY);
+    shop.earn("ada", "t-2", "100");
+    shop.earn_later("ada", "t-3", "50", 7);
+    shop.succeeds::<Refund>(item("r-1", "t-3", Some("20")));
+    assert_eq!(shop.points("ada"), (230, 200, 30));
+    // Its own points are there: nothing else is touched.
     shop.succeeds::<Refund>(item("r-2", "t-1", Some("20")));
+    assert_eq!(shop.points("ada"), (210, 180, 30));
+    // They are spent.
+    shop.redeem("ada", "t-4", 80);
+    shop.succeeds::<Refund>(item("r-3", "t-1", Some("20")));
     assert_eq!(shop.points("ada"), (110, 100, 10));
-    shop.succeeds::<Refund>(item("r-3", "t-1", Some("40")));
+    shop.succeeds::<Refund>(item("r-4", "t-1", Some("40")));
     assert_eq!(shop.points("ada"), (70, 70, 0));
     shop.assert_audited();
     Ok(())
