@@ -564,7 +564,7 @@ impl Ledger {
             .hold(at.number(), points, until, at.now)
             .map_err(|no| match no {
                 No::TooMany => fault("3011", "customerId"),
-                No::TooFew | No::NoHold => fault("9008", field),
+                No::TooFew | No::NotHeld => fault("9008", field),
             })?;
         let amount = Decimal::worth(points, rules.factor);
         let said = Writer {
