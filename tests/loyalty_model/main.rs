@@ -19,10 +19,12 @@ mod items;
 mod json;
 mod ledger;
 mod plan;
+mod refunds;
 mod resolve;
 mod rules;
 mod run;
 mod settling;
+mod shown;
 mod stories;
 
 use crowds::Crowd;
