@@ -111,7 +111,7 @@ pub(crate) struct Writer {
 pub(crate) enum No {
     TooFew,
     TooMany,
-    NoHold,
+    NotHeld,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -337,7 +337,7 @@ impl Customer {
 
     pub(crate) fn redeem_hold(&mut self, reference: &str, now: i64) -> Result<Vec<Part>, No> {
         let named = |hold: &Hold| format!("hold-{}", hold.number) == reference;
-        let index = self.holds.iter().position(named).ok_or(No::NoHold)?;
+        let index = self.holds.iter().position(named).ok_or(No::NotHeld)?;
         let Hold { number, parts, .. } = self.holds[index].clone();
         let points = sum(&parts);
         let entry = self.write(Kind::Redemption, -points, now);

@@ -10,25 +10,23 @@ use crate::run::{Held, Run};
 use proptest::prelude::*;
 use proptest::sample::select;
 
-/// Something that an account gets very many of, and what happens then.
+/// What an account gets very many of, and what happens then.
 #[derive(Debug, Clone)]
 pub(crate) struct Crowd {
     rules: Rules,
-    of: Of,
+    pending: Option<Pending>,
+    holds: bool,
+    /// Of events.
+    batches: bool,
     then: Vec<Action>,
     steps: Vec<Jump>,
 }
 
+/// Points that become available at different times, this long one after the other.
 #[derive(Debug, Clone)]
-enum Of {
-    /// Points that become available at different times, this long one after the other.
-    Pending {
-        apart_ms: i64,
-        seed: Seed,
-    },
-    Holds,
-    /// Batches, of which some append events.
-    Batches,
+struct Pending {
+    apart_ms: i64,
+    seed: Seed,
 }
 
 impl Crowd {
@@ -45,16 +43,19 @@ impl Crowd {
             2_000_000..30_000_000i64
         ];
         let pending = (apart_ms, Seed::any());
-        let of = prop_oneof![
-            8 => pending.prop_map(|(apart_ms, seed)| Of::Pending { apart_ms, seed }),
-            2 => Just(Of::Holds),
-            2 => Just(Of::Batches),
-        ];
+        let pending = pending.prop_map(|(apart_ms, seed)| Pending { apart_ms, seed });
+        let crowds = (
+            prop::option::weighted(0.8, pending),
+            any::<bool>(),
+            any::<bool>(),
+        );
         let then = prop::collection::vec(submit(), 0..4);
         let steps = prop::collection::vec(Jump::any(), 1..4);
-        (rules, of, then, steps).prop_map(|(rules, of, then, steps)| Self {
+        (rules, crowds, then, steps).prop_map(|(rules, crowds, then, steps)| Self {
             rules,
-            of,
+            pending: crowds.0,
+            holds: crowds.1,
+            batches: crowds.2,
             then,
             steps,
         })
@@ -64,10 +65,14 @@ impl Crowd {
 pub(crate) fn come_to_what_the_model_says(crowd: &Crowd) -> Held {
     let mut run = Run::new(&crowd.rules)?;
     run.submit(Operation::Customers, vec![customer()])?;
-    match &crowd.of {
-        Of::Pending { apart_ms, seed } => run.pending(*apart_ms, seed)?,
-        Of::Holds => run.holds()?,
-        Of::Batches => run.batches()?,
+    if crowd.batches {
+        run.batches()?;
+    }
+    if let Some(pending) = &crowd.pending {
+        run.pending(pending)?;
+    }
+    if crowd.holds {
+        run.holds()?;
     }
     run.check(true)?;
     for action in &crowd.then {
@@ -121,7 +126,7 @@ fn points(points: i64, days: Option<u32>) -> Item {
 }
 
 impl Run {
-    fn pending(&mut self, apart_ms: i64, seed: &Seed) -> Held {
+    fn pending(&mut self, Pending { apart_ms, seed }: &Pending) -> Held {
         const COUNT: i64 = 280;
         let window = 1 + COUNT * apart_ms / DAY_MS;
         let now = self.now();

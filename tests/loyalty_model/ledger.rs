@@ -1,11 +1,12 @@
 //! The model: what each item does, written from the contract and from the rules of the module's documentation.
 
 use crate::account::{Customer, Entry, Expiry, Kind, No, Part, Writer, sum};
-use crate::dates::{DAY_MS, MINUTE_MS, day_of, start_of, written};
+use crate::dates::{DAY_MS, MINUTE_MS, day_of, written};
 use crate::decimal::Decimal;
 use crate::items::{Item, Size};
 use crate::json::{array, object, quoted};
 use crate::rules::Rules;
+use crate::shown::entry_json;
 use std::collections::BTreeMap;
 
 /// What an item must come to.
@@ -25,7 +26,7 @@ pub(crate) struct Fault {
     pub(crate) says: Vec<String>,
 }
 
-fn fault(code: &'static str, field: &'static str) -> Fault {
+pub(crate) fn fault(code: &'static str, field: &'static str) -> Fault {
     Fault {
         code,
         field,
@@ -46,7 +47,7 @@ pub(crate) struct Transaction {
 }
 
 impl Transaction {
-    pub(crate) fn item_customer(&self) -> Option<&str> {
+    pub(crate) fn customer(&self) -> Option<&str> {
         self.item.customer()
     }
 }
@@ -101,7 +102,7 @@ pub(crate) struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn number(&self) -> u64 {
+    pub(crate) fn number(&self) -> u64 {
         self.batch * 65_536 + self.index as u64
     }
 }
@@ -114,7 +115,7 @@ fn key(id: &Option<String>, number: u64) -> String {
     }
 }
 
-fn whole(field: &'static str, amount: Decimal, factor: Decimal) -> Result<i64, Fault> {
+pub(crate) fn whole(field: &'static str, amount: Decimal, factor: Decimal) -> Result<i64, Fault> {
     amount.whole_points(factor).map_err(|nearest| Fault {
         says: nearest
             .into_iter()
@@ -149,7 +150,12 @@ impl Ledger {
         }
     }
 
-    fn refuse_duplicate(&self, key: &str, field: &'static str, item: &Item) -> Result<(), Fault> {
+    pub(crate) fn refuse_duplicate(
+        &self,
+        key: &str,
+        field: &'static str,
+        item: &Item,
+    ) -> Result<(), Fault> {
         let Some(original) = self.transactions.get(key) else {
             return Ok(());
         };
@@ -165,7 +171,11 @@ impl Ledger {
         })
     }
 
-    fn refuse_future(time: i64, field: &'static str, at: Place<'_>) -> Result<(), Fault> {
+    pub(crate) fn refuse_future(
+        time: i64,
+        field: &'static str,
+        at: Place<'_>,
+    ) -> Result<(), Fault> {
         if time > at.now + SKEW_MS {
             return Err(fault("9007", field));
         }
@@ -181,7 +191,7 @@ impl Ledger {
     }
 
     /// The customer as of now.
-    fn open(&self, customer: &str, create: bool, now: i64) -> Result<Customer, Fault> {
+    pub(crate) fn open(&self, customer: &str, create: bool, now: i64) -> Result<Customer, Fault> {
         if !create && !self.customers.contains_key(customer) {
             return Err(fault("7000", "customerId"));
         }
@@ -190,7 +200,7 @@ impl Ledger {
 
     /// Keeps what an item has done.
     #[allow(clippy::too_many_arguments)]
-    fn close(
+    pub(crate) fn close(
         &mut self,
         id: &str,
         mut customer: Customer,
@@ -308,36 +318,6 @@ impl Ledger {
             ("orderId", quoted(order)),
             ("transactions", array(own.iter().cloned())),
             ("count", own.len().to_string()),
-        ]))
-    }
-
-    /// None for an unknown customer.
-    pub(crate) fn balance(&self, id: &str, rules: &Rules, now: i64) -> Option<String> {
-        let mut customer = self.customers.get(id)?.clone();
-        customer.settle(now);
-        let worth = |points| Decimal::worth(points, rules.factor).to_string();
-        let (total, available) = (customer.balance(), customer.available());
-        let pending = customer.pending();
-        let next = customer.next_expiring();
-        let next_points = next.map_or(0, |(_, points)| points);
-        let date = next.map(|(day, _)| quoted(&written(start_of(day))));
-        Some(object([
-            ("customerId", quoted(id)),
-            ("totalPointsBalance", total.to_string()),
-            ("totalPointsValue", worth(total)),
-            ("availablePointsBalance", available.to_string()),
-            ("availablePointsValue", worth(available)),
-            ("pendingPoints", pending.to_string()),
-            ("pendingPointsValue", worth(pending)),
-            ("currency", quoted(rules.currency)),
-            ("pointsName", quoted(rules.points_name)),
-            ("nextExpiringPointsAmount", next_points.to_string()),
-            ("nextExpiringPointsValue", worth(next_points)),
-            (
-                "nextExpiringPointsDate",
-                date.unwrap_or_else(|| "null".to_owned()),
-            ),
-            ("totalEarnedPoints", customer.earned.to_string()),
         ]))
     }
 
@@ -564,7 +544,7 @@ impl Ledger {
             .hold(at.number(), points, until, at.now)
             .map_err(|no| match no {
                 No::TooMany => fault("3011", "customerId"),
-                No::TooFew | No::NoHold => fault("9008", field),
+                No::TooFew | No::NotHeld => fault("9008", field),
             })?;
         let amount = Decimal::worth(points, rules.factor);
         let said = Writer {
@@ -581,172 +561,14 @@ impl Ledger {
             ("expiresAt", quoted(&written(until))),
         ]))
     }
-
-    fn refund(&mut self, item: &Item, at: Place<'_>) -> Result<String, Fault> {
-        let Item::Refund {
-            customer: id,
-            id: transaction,
-            reverses,
-            time,
-            amount,
-        } = item
-        else {
-            unreachable!("of another operation");
-        };
-        let key = format!("t{transaction}");
-        self.refuse_duplicate(&key, "refundTransactionId", item)?;
-        Self::refuse_future(*time, "transactionTime", at)?;
-        let mut customer = self.open(id, false, at.now)?;
-        let reversed_key = format!("t{reverses}");
-        let reversed = self.transactions.get(&reversed_key);
-        let own = reversed.filter(|reversed| reversed.item.customer() == Some(id.as_str()));
-        let unknown = || fault("9002", "reverseTransactionId");
-        let mut nature = own.ok_or_else(unknown)?.nature.clone();
-        let (amount, points) = match &mut nature {
-            Nature::Cashback { .. } => refund_cashback(&mut customer, &mut nature, *amount, at)?,
-            Nature::Redemption { .. } => {
-                refund_redemption(&mut customer, &mut nature, *amount, at)?
-            }
-            Nature::Other => return Err(unknown()),
-        };
-        let said = Writer {
-            time: Some(*time),
-            amount: Some(amount),
-            reverses: Some(reverses.clone()),
-            ..Writer::default()
-        };
-        self.close(id, customer, key, item, Nature::Other, said, at)?;
-        if let Some(reversed) = self.transactions.get_mut(&reversed_key) {
-            reversed.nature = nature;
-        }
-        Ok(object([
-            ("customerId", quoted(id)),
-            ("refundTransactionId", quoted(transaction)),
-            ("gameballTransactionId", at.number().to_string()),
-            ("refundAmount", amount.to_string()),
-            ("refundEquivalentPoints", points.to_string()),
-        ]))
-    }
-}
-
-/// How much is refunded, of what is left.
-fn refunded(asked: Option<Decimal>, left: Decimal) -> Result<Decimal, Fault> {
-    if left == Decimal::ZERO {
-        return Err(fault("9001", "reverseTransactionId"));
-    }
-    match asked {
-        Some(amount) if amount > left => Err(fault("3003", "refundAmount")),
-        Some(amount) => Ok(amount),
-        None => Ok(left),
-    }
-}
-
-fn refund_cashback(
-    customer: &mut Customer,
-    nature: &mut Nature,
-    asked: Option<Decimal>,
-    at: Place<'_>,
-) -> Result<(Decimal, i64), Fault> {
-    let Nature::Cashback {
-        paid,
-        rate,
-        points: awarded,
-        from,
-        expiry,
-        refunded: before,
-        taken_back,
-    } = nature
-    else {
-        unreachable!("it is a cashback");
-    };
-    let amount = refunded(asked, Decimal(paid.0 - before.0))?;
-    before.0 += amount.0;
-    // As if so much less had been paid.
-    let kept = Decimal(paid.0 - before.0).points_at(*rate).unwrap_or(0);
-    let points = *awarded - kept - *taken_back;
-    *taken_back += points;
-    customer
-        .take_back(points, *from, *expiry, at.rules.allow_negative, at.now)
-        .map_err(|_| fault("9008", "refundAmount"))?;
-    Ok((amount, points))
-}
-
-fn refund_redemption(
-    customer: &mut Customer,
-    nature: &mut Nature,
-    asked: Option<Decimal>,
-    at: Place<'_>,
-) -> Result<(Decimal, i64), Fault> {
-    let Nature::Redemption { factor, out, left } = nature else {
-        unreachable!("it is a redemption");
-    };
-    let amount = refunded(asked, *left)?;
-    let points = whole("refundAmount", amount, *factor)?;
-    left.0 -= amount.0;
-    let mut back = Vec::new();
-    let mut missing = points;
-    while let Some((expiry, last)) = out.last_mut().filter(|_| missing > 0) {
-        let part = missing.min(*last);
-        back.push((*expiry, part));
-        *last -= part;
-        missing -= part;
-        if *last == 0 {
-            out.pop();
-        }
-    }
-    let grace = at.rules.grace_days;
-    for (expiry, _) in &mut back {
-        let has_expired = expiry.is_some_and(|day| start_of(day) <= at.now);
-        if has_expired && grace > 0 {
-            *expiry = expiry_after(at.now, Some(grace));
-        }
-    }
-    customer
-        .give_back(&back, at.now)
-        .map_err(|_| fault("3011", "customerId"))?;
-    Ok((amount, points))
 }
 
 /// Points expire with the end of the day that is so many days after the one of their start.
-fn expiry_after(from: i64, days: Option<u32>) -> Expiry {
+pub(crate) fn expiry_after(from: i64, days: Option<u32>) -> Expiry {
     days.map(|days| day_of(from) + i64::from(days) + 1)
 }
 
 fn award_dates(time: i64, window: Option<u32>, rules: &Rules) -> (i64, Expiry) {
     let from = time + i64::from(window.unwrap_or(rules.window_days)) * DAY_MS;
     (from, expiry_after(from, rules.expiry_days))
-}
-
-/// A line of the history.
-pub(crate) fn entry_json(entry: &Entry) -> String {
-    let by = &entry.written_by;
-    let time = |ms| quoted(&written(ms));
-    let some = |name, value: Option<String>| (name, value);
-    let members = [
-        some("type", Some(quoted(entry.kind.name()))),
-        some("points", Some(entry.points.to_string())),
-        some("balanceBefore", Some(entry.before.to_string())),
-        some(
-            "balanceAfter",
-            Some((entry.before + entry.points).to_string()),
-        ),
-        some("held", entry.held.map(|points| points.to_string())),
-        some(
-            "holdReference",
-            entry.hold.map(|number| quoted(&format!("hold-{number}"))),
-        ),
-        some("at", Some(time(entry.at))),
-        some("availableFrom", entry.from.map(time)),
-        some("expiresAt", entry.expiry.map(start_of).map(time)),
-        some("transactionNumber", Some(by.place.to_string())),
-        some("transactionId", by.transaction.as_deref().map(quoted)),
-        some("orderId", by.order.as_deref().map(quoted)),
-        some("gameballTransactionId", Some(by.number.to_string())),
-        some("transactionTime", by.time.map(time)),
-        some("amount", by.amount.map(|amount| amount.to_string())),
-        some("reverses", by.reverses.as_deref().map(quoted)),
-        some("reason", by.reason.as_deref().map(quoted)),
-    ];
-    let said = members.into_iter();
-    object(said.filter_map(|(name, value)| Some((name, value?))))
 }

@@ -119,7 +119,7 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn any() -> impl Strategy<Value = Self> {
         let start = prop::collection::vec(any_points(), 0..6);
-        let actions = prop::collection::vec(Action::any(), 4..26);
+        let actions = prop::collection::vec(Action::any(), 4..20);
         (Rules::any(), start, actions).prop_map(|(rules, start, actions)| Self {
             rules,
             start,

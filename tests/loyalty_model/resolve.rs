@@ -172,7 +172,7 @@ impl Resolver<'_> {
         let mut refund = (customer, any_id, (seed.amount, Decimal(1)));
         if !reversible.is_empty() && seed.form % 16 > 1 {
             let (key, done) = seed.pick.get(&reversible);
-            if let Some(owner) = done.item_customer().filter(|_| seed.form % 16 > 2) {
+            if let Some(owner) = done.customer().filter(|_| seed.form % 16 > 2) {
                 refund.0 = owner.to_owned();
             }
             refund.1 = key.trim_start_matches('t').to_owned();

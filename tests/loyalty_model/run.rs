@@ -29,6 +29,13 @@ impl Wrong {
     }
 }
 
+/// As it is to be read.
+impl fmt::Debug for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl From<Wrong> for TestCaseError {
     fn from(wrong: Wrong) -> Self {
         Self::fail(wrong.0)

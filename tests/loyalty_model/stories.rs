@@ -83,6 +83,9 @@ impl Run {
             self.one(teller.adjustment(seed.points % 1_000 + 1, seed.days.map(|days| days % 9)))?;
         }
         self.one(teller.purchase("a", self.now(), &seeds[0], seeds[0].window))?;
+        // Before anything else has become of it.
+        let part = Decimal(seeds[0].amount.0 / 7);
+        self.one(teller.refund("ra-first", "a", self.now(), Some(part)))?;
         let available = self.available(teller.customer);
         self.one(teller.redemption("r", self.now(), available))?;
         let factor = self.rules.factor;
@@ -131,6 +134,8 @@ impl Run {
             self.one(teller.purchase(&name, time, &seeds[2], Some(1)))?;
         }
         self.advance(&Jump::By(hold_ms - 2));
+        // These are held when they would expire.
+        self.one(teller.hold(self.now(), 5))?;
         for _ in 0..4 {
             self.check(false)?;
             self.advance(&Jump::By(1));
