@@ -8,6 +8,7 @@ use batchwright::{BatchFilter, Operation, Queue};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs::{self, File};
+use std::io::{Write, stderr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -96,7 +97,7 @@ fn run_and_kill(store: &Path, operation: &str, file: &Path, life: Duration) -> T
 #[test]
 fn real_purchases_come_to_the_point_though_the_program_is_killed_twenty_times() -> Tested {
     if !data().exists() {
-        println!("skipped: the data set is not here");
+        writeln!(stderr(), "skipped: the data set is not here")?;
         return Ok(());
     }
     let expected = expected(&fs::read_to_string(data())?)?;
@@ -113,7 +114,7 @@ fn real_purchases_come_to_the_point_though_the_program_is_killed_twenty_times() 
         ("balance", 2, 0),
     ] {
         let Some(file) = convert(operation, dir.path())? else {
-            println!("skipped: there is no awk");
+            writeln!(stderr(), "skipped: there is no awk")?;
             return Ok(());
         };
         for n in 1..=share {
