@@ -131,9 +131,11 @@ pub(crate) const GROUP_BYTES: usize = 4 << 20;
 /// Commands that may wait for the writer, and that one commit group takes; further senders wait.
 pub(crate) const WRITER_CHANNEL: usize = 256;
 
-/// Changed table rows that are kept in memory for the next exactly-once items, in bytes of keys and values; past
-/// them it begins anew.
+/// Changed table rows that are kept in memory for the next exactly-once items, in bytes; past them it begins anew.
 pub(crate) const RECENT_ROWS_BYTES: usize = 8 << 20;
+
+/// What such a row takes besides its key and its value.
+pub(crate) const RECENT_ROW_OVERHEAD: usize = 100;
 
 /// A worker hands back what it has after this long, so that progress is live and stop is quick.
 pub(crate) const SLICE_TIME: Duration = Duration::from_millis(5);

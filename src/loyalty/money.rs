@@ -132,12 +132,15 @@ impl Money {
         if !is_number || text.len() > NUMBER_BYTES {
             return None;
         }
-        let exact = if text.contains(['e', 'E']) {
-            Decimal::from_scientific(text)
+        // With an exponent the decimals would round the digits before it.
+        let digits = text.split(['e', 'E']).next().unwrap_or(text);
+        let exact = Decimal::from_str_exact(digits).ok()?;
+        let value = if digits == text {
+            exact
         } else {
-            Decimal::from_str_exact(text)
+            Decimal::from_scientific(text).ok()?
         };
-        let value = exact.ok()?.normalize();
+        let value = value.normalize();
         let whole = value.trunc().abs().to_string();
         let fits = whole.len() <= whole_digits && value.scale() <= FRACTION_DIGITS;
         fits.then_some(Self(value))
@@ -362,6 +365,7 @@ mod tests {
             "1_000",
             "NaN",
             "1e99",
+            "0.99999999999999999999999999999999999e0",
             "1e-9",
             " 1",
             "--1",

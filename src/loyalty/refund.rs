@@ -19,7 +19,7 @@ ledger_operation! {
     /// Reverses a cashback or a redemption, never past what is left of it.
     ///
     /// Of a cashback it takes points back, so that full refunds in any number of parts take exactly what was
-    /// awarded: what is left of the award itself, then pending points, then available ones; if they are not there it
+    /// awarded: what is left of the award itself (of the lot with its dates), then pending points, then available ones; if they are not there it
     /// fails, or leaves a debt where the programme allows that. Of a redemption it gives points back, with the expiry
     /// they had, what expires last first: as if less had been redeemed.
     ///

@@ -159,7 +159,7 @@ impl Tables {
             self.recent_bytes -= bytes(recent);
             recent.clone_from(value);
         } else {
-            self.recent_bytes += key.len();
+            self.recent_bytes += key.len() + limits::RECENT_ROW_OVERHEAD;
             self.recent.insert(key.to_owned(), value.clone());
         }
         if self.recent_bytes > limits::RECENT_ROWS_BYTES {

@@ -46,8 +46,10 @@ pub(crate) enum Error {
     },
     #[error("--errors would overwrite the input, {}", .0.display())]
     ErrorsOverInput(PathBuf),
-    #[error("{} has changed while it was read; what was stored of it goes on with the next `run`", .0.display())]
+    #[error("{} has changed while it was read; batches of it as it was may be stored and go on with the next command that works the store. Running the changed file imports all of it anew: stop those batches first (`batchwright list`, `batchwright stop ID`) unless every item has a transaction id", .0.display())]
     Changed(PathBuf),
+    #[error("batches of an earlier demo in this store were pruned; give the demo another --store")]
+    DemoPruned,
     #[error("cannot write {}: {source}", path.display())]
     Unwritable { path: PathBuf, source: io::Error },
     #[error("cannot write to standard output: {0}")]
@@ -90,7 +92,8 @@ impl Error {
             | Self::ProgramSetting { .. }
             | Self::Input { .. }
             | Self::Refused { .. }
-            | Self::ErrorsOverInput(_) => REFUSED,
+            | Self::ErrorsOverInput(_)
+            | Self::DemoPruned => REFUSED,
             Self::Import(error) if matches!(error.source, SubmitError::Invalid { .. }) => REFUSED,
             Self::Batch(error) if is_refusal(error) => REFUSED,
             _ => FAILED,

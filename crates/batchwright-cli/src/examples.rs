@@ -101,7 +101,7 @@ Examples:
   batchwright stats --json";
 
 pub(crate) const PRUNE: &str = "\
-Space of what is deleted is used again, not given back. A file whose batches were deleted still counts as imported.
+Space of what is deleted is used again, not given back. A file whose batches were deleted still counts as imported, for 400 days. Stopped batches with items that did not run are kept.
 
 Examples:
   batchwright prune --older-than 30d

@@ -43,9 +43,11 @@ pub(crate) struct ErrorsFile {
 }
 
 impl ErrorsFile {
-    /// Begins the file; what was in it goes.
+    /// Opens the file. What is in it stays until there is something to take its place.
     pub(crate) fn create(path: &Path) -> Result<Self, Error> {
-        let file = File::create(path).map_err(|source| Error::Unwritable {
+        let mut options = File::options();
+        let opened = options.create(true).write(true).truncate(false).open(path);
+        let file = opened.map_err(|source| Error::Unwritable {
             path: path.to_owned(),
             source,
         })?;
@@ -62,6 +64,15 @@ impl ErrorsFile {
         deleted: &[BatchId],
         mut input: Lines<'_>,
     ) -> Result<(), Error> {
+        let emptied = match self.writer.get_ref().metadata() {
+            // A pipe or a device has no content to go.
+            Ok(file) if !file.is_file() => Ok(()),
+            _ => self.writer.get_ref().set_len(0),
+        };
+        emptied.map_err(|source| Error::Unwritable {
+            path: self.path.clone(),
+            source,
+        })?;
         let mut first = 0;
         for batch in batches {
             let status = batch.status()?;

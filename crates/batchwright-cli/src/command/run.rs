@@ -18,6 +18,7 @@ use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write;
+use std::path::Path;
 use std::process;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -43,9 +44,24 @@ fn refuse_errors_over_input(arguments: &RunArguments) -> Result<(), Error> {
         return Ok(());
     };
     match (fs::canonicalize(errors), fs::canonicalize(&arguments.file)) {
-        (Ok(errors), Ok(file)) if errors == file => Err(Error::ErrorsOverInput(file)),
+        (Ok(errors), Ok(file)) if errors == file || are_links(&errors, &file) => {
+            Err(Error::ErrorsOverInput(file))
+        }
         _ => Ok(()),
     }
+}
+
+/// Whether two names are of one file.
+#[cfg(unix)]
+fn are_links(one: &Path, other: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let identity = |path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+    identity(one).is_some() && identity(one) == identity(other)
+}
+
+#[cfg(not(unix))]
+fn are_links(_: &Path, _: &Path) -> bool {
+    false
 }
 
 struct Run<'a> {
@@ -73,9 +89,10 @@ impl Visitor for Run<'_> {
         let s = if items == 1 { "" } else { "s" };
         say(&format!("{shown}: {items} item{s}, all acceptable"));
         let (began, clock) = (SystemTime::now(), Instant::now());
-        let queue = self.store.work_or_create()?;
+        // Before anything is stored or worked: it may not be writable.
         let errors = self.arguments.errors.as_deref();
         let errors = errors.map(ErrorsFile::create).transpose()?;
+        let queue = self.store.work_or_create()?;
         let worked = work(&queue, &interrupt, |queue| {
             let progress = Progress::of(items, "storing");
             let import = self.import::<O>(queue, &mut file, &checked, &progress)?;
@@ -181,6 +198,12 @@ impl Run<'_> {
 
     fn conclude(self, summary: &Summary) -> Result<Ending, Error> {
         let shown = self.arguments.file.display();
+        if summary.deleted > 0 {
+            let deleted = summary.deleted;
+            say(&format!(
+                "{deleted} items are of batches that were pruned: how they ended is no longer known"
+            ));
+        }
         if summary.is_nothing_new() {
             say(&format!(
                 "{shown} was imported before, and nothing was changed; --again would import it anew"

@@ -19,6 +19,7 @@ use batchwright::loyalty::{
 use batchwright::{Batch, Queue};
 use data_set::DataSet;
 use report::{Expected, Report, Step};
+use std::env;
 use std::io::Write;
 use std::time::{Instant, SystemTime};
 
@@ -27,7 +28,10 @@ pub(crate) fn demo(global: &Global, customers: u32, out: &mut dyn Write) -> Resu
     // Removed when it is dropped, also when the demo is interrupted.
     let temporary = match &global.store {
         Some(_) => None,
-        None => Some(tempfile::tempdir()?),
+        None => Some(tempfile::tempdir().map_err(|source| Error::Unwritable {
+            path: env::temp_dir(),
+            source,
+        })?),
     };
     let store = match &temporary {
         Some(dir) => Store::in_dir(dir.path().to_owned(), global)?,
@@ -107,6 +111,10 @@ impl Demo<'_> {
             self.progress.advance();
         });
         let import = self.queue.import::<O>(&self.data.import_key(), items)?;
+        if !import.deleted.is_empty() {
+            // What came of them, on which the next steps depend, is no longer known.
+            return Err(Error::DemoPruned);
+        }
         // The bar has counted them when they were stored.
         let unseen = Progress::hidden();
         let reports = wait_for_all(&import.batches, &unseen)?;

@@ -165,7 +165,10 @@ fn deleted_batches_still_count_as_imported() {
         .run(&["run", "cashback", "purchases.jsonl"])
         .expect(0);
     let pruned = sandbox.run(&["prune", "--older-than", "0s", "--json"]);
-    assert_eq!(pruned.expect(0).json(), json!({"deletedBatches": 1}));
+    assert_eq!(
+        pruned.expect(0).json(),
+        json!({"deletedBatches": 1, "keptStoppedBatches": 0})
+    );
     let again = sandbox.run(&["run", "cashback", "purchases.jsonl", "--json"]);
     let again = again.expect(0).says("nothing was changed").json();
     assert_eq!(again["deleted"], 3);

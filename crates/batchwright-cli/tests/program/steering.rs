@@ -127,3 +127,50 @@ fn only_batches_that_ended_long_enough_ago_are_deleted() {
     sandbox.run(&["balance", "c1"]).expect(0);
     sandbox.run(&["audit"]).expect(0);
 }
+
+#[test]
+fn a_stopped_batch_with_items_that_did_not_run_is_not_pruned() {
+    let sandbox = Sandbox::new();
+    sandbox.write("purchases.jsonl", &purchases(10));
+    sandbox
+        .run(&["run", "cashback", "purchases.jsonl"])
+        .expect(0);
+    let stopped = sandbox.queue_purchases(&["ada"]).to_string();
+    sandbox.run(&["stop", &stopped]).expect(0);
+    let pruned = sandbox.run(&["prune", "--older-than", "0s", "--json"]);
+    assert_eq!(
+        pruned.expect(0).says("1 stopped batches").json(),
+        json!({"deletedBatches": 1, "keptStoppedBatches": 1})
+    );
+    sandbox.run(&["status", "1"]).expect(3);
+    sandbox.run(&["resume", &stopped]).expect(0);
+    sandbox.run(&["balance", "ada"]).expect(0);
+    // Now that it has run it goes, and so does a file whose outcomes are no longer known say so.
+    sandbox.run(&["prune", "--older-than", "0s"]).expect(0);
+    sandbox.run(&["status", &stopped]).expect(3);
+    sandbox
+        .run(&["run", "cashback", "purchases.jsonl"])
+        .expect(0)
+        .says("no longer known");
+}
+
+#[test]
+fn the_file_of_failed_items_is_kept_until_there_is_another() {
+    let sandbox = Sandbox::new();
+    sandbox.write("purchases.jsonl", &purchases(1));
+    sandbox.write("failed.jsonl", "of before\n");
+    let bad = "{\"customerId\":5}\n";
+    sandbox.write("bad.jsonl", bad);
+    let run = |file| sandbox.run(&["run", "cashback", file, "--errors", "failed.jsonl"]);
+    run("bad.jsonl").expect(3);
+    assert_eq!(sandbox.read("failed.jsonl"), "of before\n");
+    run("purchases.jsonl").expect(0);
+    assert_eq!(sandbox.read("failed.jsonl"), "");
+    // The input under another name is the input.
+    std::fs::hard_link(sandbox.path("bad.jsonl"), sandbox.path("other.jsonl")).unwrap();
+    sandbox
+        .run(&["run", "cashback", "bad.jsonl", "--errors", "other.jsonl"])
+        .expect(3)
+        .says("overwrite the input");
+    assert_eq!(sandbox.read("bad.jsonl"), bad);
+}
