@@ -138,7 +138,7 @@ pub(crate) const RECENT_ROWS_BYTES: usize = 8 << 20;
 pub(crate) const RECENT_ROW_OVERHEAD: usize = 100;
 
 /// A worker hands back what it has after this long, so that progress is live and stop is quick.
-pub(crate) const SLICE_TIME: Duration = Duration::from_millis(5);
+pub(crate) const SLICE_TIME: Duration = Duration::from_millis(10);
 
 /// While an item waits for a retry the clock is looked at this often: by so much at most does setting it
 /// back prolong the wait, or is setting it forward noticed late.

@@ -103,7 +103,7 @@ fn slices_grow_for_fast_operations_and_shrink_to_one_item_for_slow_ones() {
     rig.submit(OP, 50_000);
     rig.commit();
     assert_eq!(sizes(rig.out()), [limits::FIRST_SLICE_ITEMS as usize]);
-    for (item_us, expected) in [(10, limits::SLICE_ITEMS as usize), (SLOW_US, 1), (500, 10)] {
+    for (item_us, expected) in [(10, limits::SLICE_ITEMS as usize), (SLOW_US, 1), (500, 20)] {
         rig.item_us = item_us;
         for _ in 0..40 {
             let oldest = rig.out()[0].id;
