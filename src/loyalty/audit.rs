@@ -103,7 +103,7 @@ const PAGE: usize = 256;
 /// transactions that are missing, or that belong to nobody.
 ///
 /// It may run beside a working queue: each customer is looked at as of one moment. In memory it needs as much for
-/// ten million entries as for ten; in time some 10 microseconds for each.
+/// ten million entries as for ten.
 ///
 /// # Errors
 /// As [`Queue::read`]. A row that cannot be read is a difference.

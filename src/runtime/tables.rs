@@ -1,6 +1,8 @@
 //! The tables as the holder of the lease sees them: stored rows, under the writes of slices that are not
 //! durable yet, under those of this slice, under those of this item.
 //!
+//! Rows that were changed lately are kept beside them, so that the store is asked less often.
+//!
 //! There is one of these in a queue. It travels with the lease, so it needs no lock.
 
 use crate::limits;
