@@ -1,7 +1,7 @@
 //! From seeds to items, by what the ledger has: so that refunds find transactions, and redemptions points.
 
 use crate::account::Kind;
-use crate::decimal::Decimal;
+use crate::decimal::{Decimal, POINTS_MAX};
 use crate::items::{Item, Operation, Size};
 use crate::ledger::{Ledger, Nature, Transaction};
 use crate::plan::Seed;
@@ -111,6 +111,8 @@ impl Resolver<'_> {
     fn taken(&self, customer: &str, seed: &Seed) -> Size {
         let available = self.ledger.settled(customer, self.now).available();
         let part = available / 4 * seed.quarters + seed.quarters / 4;
+        // One item takes no more, whoever may own more.
+        let part = part.min(POINTS_MAX);
         let part = if part > 0 { part } else { seed.points };
         match seed.form % 16 {
             0..7 => Size::Points(part),
