@@ -9,6 +9,7 @@ pub(crate) mod codec;
 mod directory;
 pub(crate) mod journal;
 pub(crate) mod keys;
+pub(crate) mod marks;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod memory;
 pub(crate) mod record;
