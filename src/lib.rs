@@ -121,6 +121,8 @@ mod store;
 mod submission;
 mod table;
 mod target;
+#[cfg(doctest)]
+mod twins;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod waiting;
