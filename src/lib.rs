@@ -56,8 +56,8 @@
 //!
 //! | to | see |
 //! |---|---|
-//! | say what can be done, and what is promised | [`Operation`], [`Guarantee`]: [`ExactlyOnce`] or [`AtLeastOnce`] |
-//! | write a handler | [`Context`], [`Failure`], [`RetryPolicy`], [`Table`] |
+//! | say what can be done, and what is promised | [`Operation`], [`Guarantee`]: [`ExactlyOnce`], [`AtLeastOnce`] or [`AtMostOnce`] |
+//! | write a handler | [`Context`], [`Failure`], [`RetryPolicy`], [`RateLimit`], [`Table`] |
 //! | open a queue, submit, read tables, shut down | [`Queue`], [`Builder`], [`SubmitOptions`] |
 //! | submit many, by name, or from JSON | [`Queue::import`], [`Queue::submit_named`], [`Queue::submit_json`] |
 //! | watch and steer a batch | [`Batch`], [`Status`], [`Report`], [`Outcomes`], [`Watch`], [`Events`] |
@@ -121,10 +121,10 @@ mod store;
 mod submission;
 mod table;
 mod target;
-#[cfg(doctest)]
-mod twins;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(doctest)]
+mod twins;
 mod waiting;
 mod watch;
 
