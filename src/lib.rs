@@ -119,6 +119,7 @@ mod stats;
 mod status;
 mod store;
 mod submission;
+mod sync;
 mod table;
 mod target;
 #[cfg(feature = "testing")]

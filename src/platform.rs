@@ -4,7 +4,9 @@
 //! journal orders creations and renames there.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+#[cfg(not(unix))]
+use std::io::Write;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 /// Whether a file that the storage engine has locked can be read through another descriptor.
@@ -29,7 +31,15 @@ pub(crate) fn read_at(mut file: &File, buffer: &mut [u8], offset: u64) -> io::Re
     file.read_exact(buffer)
 }
 
+/// Writes `bytes` at `offset`: one user at a time.
+#[cfg(unix)]
+pub(crate) fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    // One call of the system where seeking would make it two.
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
+}
+
 /// Writes `bytes` at `offset`. Moves the descriptor's position: one user at a time.
+#[cfg(not(unix))]
 pub(crate) fn write_at(mut file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     file.seek(SeekFrom::Start(offset))?;
     file.write_all(bytes)

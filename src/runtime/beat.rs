@@ -4,8 +4,9 @@
 //! writer when the time is up.
 
 use crate::kernel::{OperationIndex, SliceId};
+use crate::sync::{Arc, Mutex, MutexGuard};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 /// An attempt that is to end in time.
@@ -104,8 +105,9 @@ pub(crate) struct Post {
 
 impl Posts {
     /// Gives a worker the lowest free number.
-    pub(crate) fn take(self: &Arc<Self>) -> Post {
-        let mut posts = self.posts();
+    pub(crate) fn take(posts: &Arc<Self>) -> Post {
+        let post = Arc::clone(posts);
+        let mut posts = posts.posts();
         let taken = posts.keys().zip(0..).take_while(|(at, n)| *at == n);
         let number = taken.count();
         let beat = Arc::new(Beat::default());
@@ -113,7 +115,7 @@ impl Posts {
         Post {
             number,
             beat,
-            posts: Arc::clone(self),
+            posts: post,
         }
     }
 
@@ -167,12 +169,12 @@ mod tests {
     #[test]
     fn the_lowest_free_number_is_given_again() {
         let posts = Arc::new(Posts::default());
-        let mut held: Vec<_> = (0..3).map(|_| posts.take()).collect();
+        let mut held: Vec<_> = (0..3).map(|_| Posts::take(&posts)).collect();
         let numbers = |held: &[Post]| held.iter().map(|post| post.number).collect::<Vec<_>>();
         assert_eq!(numbers(&held), [0, 1, 2]);
         held.remove(1);
-        held.push(posts.take());
-        held.push(posts.take());
+        held.push(Posts::take(&posts));
+        held.push(Posts::take(&posts));
         assert_eq!(numbers(&held), [0, 2, 1, 3]);
     }
 

@@ -1,7 +1,6 @@
 //! The gate that a worker passes before each item.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Arc, AtomicBool, Ordering};
 
 /// Open while items of a batch may start. An item whose worker has passed the gate has started.
 #[derive(Debug)]

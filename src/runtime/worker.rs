@@ -1,6 +1,6 @@
 //! A worker: takes a slice, runs its items, hands the results to the writer.
 
-use super::beat::{Attempt, Ended, Post};
+use super::beat::{Attempt, Ended, Post, Posts};
 use super::command::{Command, Finished, Job, Work};
 use super::handler::Ran;
 use super::shared::Shared;
@@ -75,7 +75,7 @@ impl Worker {
         marks: Arc<dyn Marks>,
         bench: Bench,
     ) -> Self {
-        let post = shared.posts.take();
+        let post = Posts::take(&shared.posts);
         let writer = shared.commands.clone();
         let Bench {
             work,

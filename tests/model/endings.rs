@@ -21,7 +21,7 @@ enum Request {
 }
 
 enum Answer {
-    Stopped(Result<Status, BatchError>),
+    Stopped(Result<Box<Status>, BatchError>),
     Deleted(Result<(), BatchError>),
     Retried(Result<BatchId, BatchError>),
     Paused(Result<(), PauseError>),
@@ -30,7 +30,10 @@ enum Answer {
 impl Request {
     fn ask(&self, queue: &Queue) -> Answer {
         match self {
-            Self::Stop(id) => Answer::Stopped(queue.batch(*id).and_then(|batch| batch.stop())),
+            Self::Stop(id) => {
+                let stopped = queue.batch(*id).and_then(|batch| batch.stop());
+                Answer::Stopped(stopped.map(Box::new))
+            }
             Self::Delete(id) => Answer::Deleted(queue.batch(*id).and_then(|batch| batch.delete())),
             Self::Retry(id, _) => {
                 let retried = queue.batch(*id).and_then(|batch| batch.retry_failed());
@@ -78,7 +81,7 @@ impl Run {
         self.note_submit(content, submitted)?;
         match (request, answer) {
             (Some(Request::Stop(id)), Some(Answer::Stopped(answer))) => {
-                self.note_stop(id, answer)?;
+                self.note_stop(id, answer.map(|status| *status))?;
             }
             (Some(Request::Delete(id)), Some(Answer::Deleted(answer))) => {
                 self.note_delete(id, true, answer)?;
