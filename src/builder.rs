@@ -304,6 +304,14 @@ impl Builder {
         }
         let mut taken = BTreeSet::new();
         for operation in &self.operations {
+            let timeout = operation.handler.timeout();
+            if let Some(limit) = timeout.filter(|limit| *limit < Duration::from_millis(1)) {
+                return Err(OpenError::InvalidConfig {
+                    setting: "an operation's time-out",
+                    value: format!("{limit:?} ({:?})", operation.name),
+                    allowed: "1ms or more".to_owned(),
+                });
+            }
             let names = iter::once(operation.name.as_str());
             for name in names.chain(operation.aliases.iter().copied()) {
                 let (bytes, most) = (name.len(), limits::NAME_BYTES);

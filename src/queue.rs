@@ -383,10 +383,11 @@ impl Queue {
             };
         }
         let lives = shared.registry.all();
-        let items = lives
-            .iter()
-            .map(|l| u64::from(l.progress().in_flight))
-            .sum();
+        let in_flight = lives.iter().map(|l| u64::from(l.progress().in_flight));
+        let operations = 0..shared.operations.len();
+        // Their items have ended, they have not.
+        let hung = operations.map(|index| shared.posts.hung(OperationIndex(index)));
+        let items = in_flight.chain(hung).sum();
         Err(ShutdownError::StillRunning { items })
     }
 }

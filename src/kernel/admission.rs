@@ -4,6 +4,7 @@ use super::batch::{BatchState, Recovered};
 use super::engine::{Dependent, Kernel, Member};
 use super::event::Event;
 use super::input::{Output, Refusal, Terms, Ticket};
+use super::items::Items;
 use super::lifecycle::Phase;
 use super::{BatchId, OperationIndex, Timestamp};
 
@@ -94,6 +95,9 @@ impl Kernel {
             let due = due.min(latest);
             member.state.items_mut().wait_until(index, due);
             self.timers.insert((due, batch, index));
+        }
+        if member.state.items().is_some_and(Items::has_suspects) {
+            self.quarantine.insert(batch);
         }
         self.batches.insert(batch, member);
         self.changed.push(batch);

@@ -16,6 +16,7 @@ mod items;
 mod operations;
 mod ordering;
 mod priority;
+mod quarantine;
 mod recovering;
 mod retrying;
 mod rig;

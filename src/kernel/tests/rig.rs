@@ -2,7 +2,7 @@
 
 use super::disk::{Disk, Stored};
 use crate::kernel::{
-    BatchId, BatchView, Event, Input, Kernel, OperationIndex, OperationSpec, Output, Promise,
+    BatchId, BatchView, Event, Input, Kernel, Mark, OperationIndex, OperationSpec, Output, Promise,
     RetryPolicy, Slice, SliceId, Terms, Ticket, Timestamp, Verdict,
 };
 use std::collections::BTreeMap;
@@ -391,6 +391,11 @@ impl Rig {
 
     /// The process ends and another opens the store. Bystanders are watched no more.
     pub(super) fn crash(&mut self) -> Vec<Output> {
+        self.crash_with(&[])
+    }
+
+    /// As [`crash`](Self::crash), with notes of what was running.
+    pub(super) fn crash_with(&mut self, marks: &[Mark]) -> Vec<Output> {
         self.disk.lose_group();
         self.slices.clear();
         self.bystanders.clear();
@@ -400,7 +405,7 @@ impl Rig {
             self.unfinished_limit,
             self.disk.next_batch(),
         );
-        let out = self.kernel.recover(self.disk.unfinished(), &[], self.now);
+        let out = self.kernel.recover(self.disk.unfinished(), marks, self.now);
         self.act(&out);
         out
     }
