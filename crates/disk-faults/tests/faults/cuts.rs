@@ -1,0 +1,199 @@
+//! Power cuts: a run is recorded, and what it may have left on the disk at any moment is opened and checked.
+
+use crate::books::{Books, Checked, Reason, found};
+use crate::disk::Disk;
+use crate::image::{Dice, Image};
+use crate::recording::{Recording, Step, calls, said};
+use crate::run::{Run, Tested, scratch};
+use crate::script::store_dir;
+use crate::work::mix;
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// A store takes milliseconds; one that takes so long hangs.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Images of one recording: then there is a new one, so that campaigns see many schedules of threads.
+const IMAGES_PER_RECORDING: usize = 500;
+
+/// An image to be checked.
+struct Exhibit {
+    directory: PathBuf,
+    books: Books,
+    /// What it takes to make it again.
+    name: String,
+}
+
+/// What came of many images.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) images: usize,
+    /// With the name of the first image of each reason.
+    pub(crate) findings: BTreeMap<Reason, (usize, String)>,
+}
+
+impl Tally {
+    fn add(&mut self, name: &str, checked: Checked) {
+        self.images += 1;
+        if let Err(finding) = checked {
+            let first = format!("{name}: {finding}");
+            let (count, _) = self.findings.entry(finding.reason).or_insert((0, first));
+            *count += 1;
+        }
+    }
+}
+
+/// A recorded run: creation and work in a process that is killed, recovery and work in another one that ends, and
+/// the next recovery.
+pub(crate) fn record(seed: u64, change: impl Fn(&mut Run<'_>)) -> Tested<(Recording, PathBuf)> {
+    let scratch = scratch()?;
+    let mut recording = Recording::default();
+    let mut run = Run::new(scratch.path(), 10);
+    change(&mut run);
+    let whole = run.run()?;
+    let calls = u64::try_from(calls(&whole.log))?;
+    if whole.log.is_empty() || !whole.status.success() {
+        return Err(format!("the script ended with {}: {}", whole.status, whole.stderr).into());
+    }
+    std::fs::remove_dir_all(run.watched())?;
+
+    // Killed anywhere, or not at all.
+    let at = mix(seed) % (calls + calls / 4);
+    run.fault = format!("{at} once kill-quiet");
+    recording.add(run.run()?.log);
+    run.fault.clear();
+    run.seed = 30;
+    recording.add(run.run()?.log);
+    Ok((recording, run.watched()))
+}
+
+/// Draws `wanted` different images of the recording and gives them to `check`.
+fn draw(
+    recording: &Recording,
+    root: &Path,
+    seed: u64,
+    wanted: usize,
+    mut give: impl FnMut(Image, &Books, String),
+) {
+    let steps = recording.steps();
+    let mut dice = Dice::new(seed);
+    // Half as many again, because some are drawn twice.
+    let mut cuts: Vec<usize> = (0..wanted + wanted / 2)
+        .map(|_| dice.roll(steps.len()) + 1)
+        .collect();
+    cuts.sort_unstable();
+    let mut disk = Disk::new(&root.to_string_lossy());
+    let mut books = Books::default();
+    let mut seen = HashSet::new();
+    let mut done = 0;
+    for (draw, cut) in cuts.into_iter().enumerate() {
+        for step in &steps[done..cut] {
+            disk.step(*step);
+            if let Step::Entry(entry) = step {
+                said(entry).iter().for_each(|line| books.hear(line));
+            }
+        }
+        done = cut;
+        let image_seed = mix(seed ^ mix(draw as u64));
+        let image = Image::draw(&disk, &mut Dice::new(image_seed));
+        if seen.len() < wanted && seen.insert((image.fingerprint(), books.len())) {
+            let name = format!("cut after step {cut}, image seed {image_seed}");
+            give(image, &books, name);
+        }
+    }
+}
+
+/// Checks `wanted` images, on as many threads as there are processors.
+pub(crate) fn judge(recording: &Recording, root: &Path, seed: u64, wanted: usize) -> Tested<Tally> {
+    let place = scratch()?;
+    let tally = Mutex::new(Tally::default());
+    let threads = thread::available_parallelism()?.get();
+    let (to_check, exhibits) = mpsc::sync_channel::<Exhibit>(threads);
+    let exhibits = Mutex::new(exhibits);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let next = exhibits.lock().unwrap_or_else(PoisonError::into_inner);
+                    let Ok(exhibit) = next.recv() else { return };
+                    drop(next);
+                    let checked = within_time(&exhibit);
+                    let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+                    tally.add(&exhibit.name, checked);
+                    let _ = std::fs::remove_dir_all(exhibit.directory);
+                }
+            });
+        }
+        let mut number = 0;
+        draw(recording, root, seed, wanted, |image, books, name| {
+            number += 1;
+            let directory = place.path().join(number.to_string());
+            let exhibit = Exhibit {
+                books: books.clone(),
+                name,
+                directory,
+            };
+            if image.write(&exhibit.directory).is_ok() {
+                let _ = to_check.send(exhibit);
+            }
+        });
+        drop(to_check);
+    });
+    Ok(tally.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// The check, or that it did not end.
+fn within_time(exhibit: &Exhibit) -> Checked {
+    let (tell, told) = mpsc::channel();
+    let (books, dir) = (exhibit.books.clone(), store_dir(&exhibit.directory));
+    let spawned = thread::Builder::new().spawn(move || {
+        let _ = tell.send(books.check(&dir));
+    });
+    match (spawned, told.recv_timeout(PATIENCE)) {
+        (Ok(_), Ok(checked)) => checked,
+        (Ok(_), Err(mpsc::RecvTimeoutError::Disconnected)) => {
+            found(Reason::Refused, "the check panicked")
+        }
+        _ => found(Reason::NeverEnds, "opening or working it"),
+    }
+}
+
+/// What is to be said of a campaign, also when it succeeds.
+fn report(text: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+fn wanted() -> Tested<usize> {
+    match std::env::var("BATCHWRIGHT_IMAGES") {
+        Ok(images) => Ok(images.parse()?),
+        Err(_) => Ok(IMAGES_PER_RECORDING),
+    }
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_in_a_power_cut() -> Tested {
+    let wanted = wanted()?;
+    let mut images = 0;
+    let mut seed = 1;
+    while images < wanted {
+        let (recording, root) = record(seed, |_| {})?;
+        let tally = judge(
+            &recording,
+            &root,
+            seed,
+            IMAGES_PER_RECORDING.min(wanted - images),
+        )?;
+        images += tally.images;
+        if !tally.findings.is_empty() {
+            return Err(format!("{:#?}", tally.findings).into());
+        }
+        seed += 1;
+    }
+    report(&format!("{images} images checked"));
+    Ok(())
+}

@@ -1,0 +1,22 @@
+//! Power cuts, failing disks and kills at every call: whatever happens below the library, nothing that it has
+//! acknowledged is lost, nothing is done twice, and work goes on.
+//!
+//! Linux only: the recorder stands in for functions of the C library.
+#![cfg(target_os = "linux")]
+
+mod books;
+mod cuts;
+mod disk;
+#[path = "../../src/format.rs"]
+mod format;
+mod image;
+mod recording;
+mod run;
+mod script;
+mod work;
+
+/// The process that everything happens to; nothing when run as a test.
+#[test]
+fn script() -> Result<(), Box<dyn std::error::Error>> {
+    script::live()
+}
