@@ -121,7 +121,7 @@ pub(crate) fn judge(recording: &Recording, root: &Path, seed: u64, wanted: usize
                     let next = exhibits.lock().unwrap_or_else(PoisonError::into_inner);
                     let Ok(exhibit) = next.recv() else { return };
                     drop(next);
-                    let checked = within_time(&exhibit);
+                    let checked = within_time(exhibit.books, store_dir(&exhibit.directory));
                     let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
                     tally.add(&exhibit.name, checked);
                     let _ = std::fs::remove_dir_all(exhibit.directory);
@@ -147,9 +147,8 @@ pub(crate) fn judge(recording: &Recording, root: &Path, seed: u64, wanted: usize
 }
 
 /// The check, or that it did not end.
-fn within_time(exhibit: &Exhibit) -> Checked {
+pub(crate) fn within_time(books: Books, dir: PathBuf) -> Checked {
     let (tell, told) = mpsc::channel();
-    let (books, dir) = (exhibit.books.clone(), store_dir(&exhibit.directory));
     let spawned = thread::Builder::new().spawn(move || {
         let _ = tell.send(books.check(&dir));
     });
@@ -163,9 +162,14 @@ fn within_time(exhibit: &Exhibit) -> Checked {
 }
 
 /// What is to be said of a campaign, also when it succeeds.
-fn report(text: &str) {
+pub(crate) fn report(text: &str) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// Whether everything is to be tried, and not what the normal suite has time for.
+pub(crate) fn is_campaign() -> bool {
+    std::env::var("BATCHWRIGHT_FAULTS").is_ok_and(|faults| faults == "all")
 }
 
 fn wanted() -> Tested<usize> {

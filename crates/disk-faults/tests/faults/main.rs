@@ -5,11 +5,14 @@
 #![cfg(target_os = "linux")]
 
 mod books;
+mod canaries;
 mod cuts;
 mod disk;
+mod errors;
 #[path = "../../src/format.rs"]
 mod format;
 mod image;
+mod kills;
 mod recording;
 mod run;
 mod script;

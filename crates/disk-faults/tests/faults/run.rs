@@ -24,6 +24,8 @@ pub(crate) struct Run<'a> {
     /// What the recorder pretends to do.
     pub(crate) lie: &'static str,
     pub(crate) hasty: bool,
+    /// The fault ends with the first session.
+    pub(crate) mended: bool,
 }
 
 /// A process that has ended.
@@ -43,6 +45,7 @@ impl<'a> Run<'a> {
             fault: String::new(),
             lie: "",
             hasty: false,
+            mended: false,
         }
     }
 
@@ -68,9 +71,9 @@ impl<'a> Run<'a> {
             (script::SEED, self.seed.to_string()),
             (script::SESSIONS, self.sessions.to_string()),
         ];
-        if self.hasty {
-            variables.push((script::HASTY, "1".to_owned()));
-        }
+        let flags = [(self.hasty, script::HASTY), (self.mended, script::MENDED)];
+        let set = flags.into_iter().filter(|(set, _)| *set);
+        variables.extend(set.map(|(_, name)| (name, "1".to_owned())));
         Ok(variables)
     }
 

@@ -16,6 +16,8 @@ pub(crate) const SAID: &str = "DISK_FAULTS_SAID";
 pub(crate) const SEED: &str = "BATCHWRIGHT_FAULTS_SEED";
 /// Sessions, one after the other.
 pub(crate) const SESSIONS: &str = "BATCHWRIGHT_FAULTS_SESSIONS";
+/// Ends the fault after the first session.
+pub(crate) const MENDED: &str = "BATCHWRIGHT_FAULTS_MENDED";
 /// Says that a batch is acknowledged before it is submitted, which is a lie.
 pub(crate) const HASTY: &str = "BATCHWRIGHT_FAULTS_HASTY";
 
@@ -38,7 +40,7 @@ pub(crate) fn live() -> Lived {
     };
     let sessions: u64 = std::env::var(SESSIONS)?.parse()?;
     for session in 0..sessions {
-        if session > 0 {
+        if session > 0 && std::env::var_os(MENDED).is_some() {
             script.say("mended")?;
         }
         script.session()?;

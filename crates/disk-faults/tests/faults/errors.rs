@@ -1,0 +1,288 @@
+//! Calls that fail: every one of a run, once or for ever, with every error that it can have.
+//!
+//! Whatever fails, the process must end by itself, without a panic of the library; nothing may be acknowledged that a
+//! failed commit was part of, nor anything after it; and when the fault is gone, everything that was acknowledged is
+//! there and work goes on.
+
+use crate::books::Books;
+use crate::cuts::{is_campaign, report, within_time};
+use crate::format::{Entry, Kind};
+use crate::recording::{entries, said};
+use crate::run::{Ended, Run, Tested, scratch};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+const EIO: i32 = 5;
+const EMFILE: i32 = 24;
+const ENOSPC: i32 = 28;
+const EROFS: i32 = 30;
+
+/// What is to be known of many faults.
+#[derive(Debug, Default)]
+struct Tally {
+    struck: u64,
+    /// Of the errors that the process was told, by call and kind.
+    told: BTreeMap<String, u64>,
+    /// First sessions in which nothing failed although a call did.
+    unharmed: u64,
+    /// Second sessions that could not open the store, though the fault was over.
+    not_reopened: u64,
+    wrong: Vec<String>,
+}
+
+/// Runs the script with a fault and judges what it did. False when no call was struck.
+fn strike(run: &Run<'_>, tally: &mut Tally) -> Tested<bool> {
+    let ended = run.run()?;
+    let log = entries(&ended.log);
+    if !log.iter().any(is_injected) {
+        return Ok(false);
+    }
+    tally.struck += 1;
+    let mut books = Books::default();
+    let lines: Vec<String> = log.iter().flat_map(said).collect();
+    lines.iter().for_each(|line| books.hear(line));
+    let judged = judge(run, &ended, &log, &lines, tally);
+    let checked = within_time(books, run.store()).map_err(|finding| finding.to_string());
+    if let Err(wrong) = judged.and(checked) {
+        tally.wrong.push(format!("fault {:?}: {wrong}", run.fault));
+    }
+    Ok(true)
+}
+
+fn is_injected(entry: &Entry<'_>) -> bool {
+    entry.kind == Kind::Ended && entry.b == 1
+}
+
+fn judge(
+    run: &Run<'_>,
+    ended: &Ended,
+    log: &[Entry<'_>],
+    lines: &[String],
+    tally: &mut Tally,
+) -> Result<(), String> {
+    if !ended.status.success() {
+        return Err(format!("it ended with {}: {}", ended.status, ended.stderr));
+    }
+    // The storage engine's panics are the library's to catch, and it does.
+    let panics = ended.stderr.lines().filter(|line| line.contains("panicked at"));
+    if let Some(panic) = panics.into_iter().find(|line| !line.contains("/sled-0.34.7/")) {
+        return Err(format!("{panic}: {}", ended.stderr));
+    }
+    for session in lines.split(|line| line == "opening") {
+        check_latched(session)?;
+    }
+    check_failed_syncs(log)?;
+    let errors = lines.iter().filter_map(|line| line.strip_prefix("error "));
+    let mut failed = false;
+    for error in errors {
+        let words: Vec<&str> = error.splitn(3, ' ').collect();
+        // A small batch may have completed before it was to be stopped.
+        if words[1] == "NotStopped" {
+            continue;
+        }
+        failed = true;
+        *tally.told.entry(words[..2].join(" ")).or_default() += 1;
+        if words[..2] == ["open", "Damaged"] {
+            return Err(format!("nothing is damaged: {error}"));
+        }
+    }
+    if !failed {
+        tally.unharmed += 1;
+    }
+    let reopened = lines.iter().filter(|line| *line == "opened").count();
+    if run.mended && reopened < 2 && lines.iter().any(|line| line == "opened") {
+        tally.not_reopened += 1;
+    }
+    Ok(())
+}
+
+/// After a queue has said that it failed, it acknowledges nothing that is asked of it.
+fn check_latched(session: &[String]) -> Result<(), String> {
+    let mut latched: Option<&String> = None;
+    let mut asked_after = false;
+    for line in session {
+        let what = line.split(' ').next().unwrap_or_default();
+        let words: Vec<&str> = line.splitn(4, ' ').collect();
+        if what == "error" && matches!(words[2], "Failed" | "Unknown") {
+            latched = latched.or(Some(line));
+        }
+        if latched.is_some() {
+            match what {
+                "submitting" | "stopping" | "resuming" | "deleting" | "waiting" => {
+                    asked_after = true;
+                }
+                "submitted" | "stopped" | "resumed" | "deleted" | "ended" if asked_after => {
+                    return Err(format!("after {latched:?}: {line}"));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// After a sync of the library's failed, nothing that is asked for is acknowledged until the queue is opened again.
+fn check_failed_syncs(log: &[Entry<'_>]) -> Result<(), String> {
+    let mut syncs = BTreeMap::new();
+    let mut failed = false;
+    let mut asked_after = false;
+    for entry in log {
+        match entry.kind {
+            // Only the library syncs data alone; the storage engine syncs all or ranges.
+            Kind::SyncData => {
+                syncs.insert(entry.number, ());
+            }
+            Kind::Ended if syncs.contains_key(&entry.number) && entry.a < 0 => failed = true,
+            _ => {}
+        }
+        for line in said(entry) {
+            let what = line.split(' ').next().unwrap_or_default().to_owned();
+            match what.as_str() {
+                "opening" => (failed, asked_after) = (false, false),
+                "submitting" | "stopping" | "resuming" | "deleting" => asked_after = failed,
+                "submitted" | "stopped" | "resumed" | "deleted" if failed && asked_after => {
+                    return Err(format!("a sync had failed, and then: {line}"));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Strikes one call after the other, each with `action`, on as many threads as there are processors.
+fn strike_every_call(action: &str, lasts: &str, mended: bool) -> Tested<Tally> {
+    let next = AtomicU64::new(0);
+    let threads = thread::available_parallelism()?.get();
+    let strikers = thread::scope(|scope| {
+        let striker = || -> Tested<Tally> {
+            let mut tally = Tally::default();
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let scratch = scratch()?;
+                let mut run = Run::new(scratch.path(), 10);
+                run.fault = format!("{at} {lasts} {action}");
+                run.mended = mended;
+                if !strike(&run, &mut tally)? {
+                    return Ok(tally);
+                }
+            }
+        };
+        let strikers: Vec<_> = (0..threads).map(|_| scope.spawn(striker)).collect();
+        strikers
+            .into_iter()
+            .map(|striker| striker.join().map_err(|_| "a striker panicked")?)
+            .collect::<Tested<Vec<_>>>()
+    })?;
+    let mut sum = Tally::default();
+    for tally in strikers {
+        sum.struck += tally.struck;
+        sum.unharmed += tally.unharmed;
+        sum.not_reopened += tally.not_reopened;
+        sum.wrong.extend(tally.wrong);
+        for (told, count) in tally.told {
+            *sum.told.entry(told).or_default() += count;
+        }
+    }
+    Ok(sum)
+}
+
+fn assert_harmless(action: &str, lasts: &str, mended: bool) -> Tested {
+    let tally = strike_every_call(action, lasts, mended)?;
+    report(&format!(
+        "{action} {lasts}: {} struck, {} of them without any effect, told: {:?}; {} not opened again by the same process",
+        tally.struck, tally.unharmed, tally.told, tally.not_reopened
+    ));
+    assert!(tally.struck > 10, "only {}", tally.struck);
+    assert!(tally.wrong.is_empty(), "{:#?}", tally.wrong);
+    Ok(())
+}
+
+#[test]
+fn any_call_may_fail_once() -> Tested {
+    assert_harmless(&format!("errno:{EIO}"), "once", true)
+}
+
+#[test]
+fn a_call_may_find_the_disk_full_once() -> Tested {
+    assert_harmless(&format!("errno:{ENOSPC}"), "once", true)
+}
+
+#[test]
+fn an_open_may_find_no_descriptor_left_once() -> Tested {
+    assert_harmless(&format!("errno:{EMFILE}"), "once", true)
+}
+
+#[test]
+fn reads_and_writes_may_be_short_once() -> Tested {
+    assert_harmless("short", "once", true)
+}
+
+/// Short reads and writes are no errors: all goes well.
+#[test]
+fn reads_and_writes_may_always_be_short() -> Tested {
+    let scratch = scratch()?;
+    let mut run = Run::new(scratch.path(), 10);
+    run.fault = "0 ever short".to_owned();
+    let mut tally = Tally::default();
+    assert!(strike(&run, &mut tally)?);
+    assert!(tally.wrong.is_empty() && tally.unharmed == 1, "{tally:?}");
+    Ok(())
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_to_is_refused_and_left_as_it_was() -> Tested {
+    let scratch = scratch()?;
+    let mut run = Run::new(scratch.path(), 10);
+    run.run()?;
+    let before = names(&run.watched())?;
+    run.fault = format!("0 ever errno:{EROFS}");
+    run.seed = 30;
+    let ended = run.run()?;
+    let lines: Vec<String> = entries(&ended.log).iter().flat_map(said).collect();
+    assert!(ended.status.success(), "{}", ended.stderr);
+    let errors: Vec<_> = lines.iter().filter(|line| line.starts_with("error ")).collect();
+    assert!(errors.iter().all(|error| error.starts_with("error open Io ")), "{errors:?}");
+    assert_eq!(errors.len(), 2);
+    assert_eq!(names(&run.watched())?, before);
+    Ok(())
+}
+
+fn names(directory: &std::path::Path) -> Tested<Vec<(String, u64)>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            names.extend(self::names(&path)?);
+        }
+        names.push((path.to_string_lossy().into_owned(), path.metadata()?.len()));
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// From the call on everything fails, until the process is told that it is over.
+#[test]
+fn any_call_may_be_the_first_that_fails_for_ever() -> Tested {
+    if !is_campaign() {
+        return Ok(());
+    }
+    assert_harmless(&format!("errno:{EIO}"), "ever", true)
+}
+
+#[test]
+fn a_disk_may_be_full_from_any_call_on_and_freed_later() -> Tested {
+    if !is_campaign() {
+        return Ok(());
+    }
+    assert_harmless(&format!("errno:{ENOSPC}"), "ever", true)
+}
+
+#[test]
+fn there_may_be_no_descriptors_from_any_call_on() -> Tested {
+    if !is_campaign() {
+        return Ok(());
+    }
+    assert_harmless(&format!("errno:{EMFILE}"), "ever", true)
+}
