@@ -70,6 +70,8 @@ impl SledStore {
         let length = sled_files::check(&directory, seal.latest())?;
         // Before the first change: is the last user of these files really gone?
         let data = open_data_file(&directory.store(), &directory)?;
+        sled_files::read_first(&directory.store(), &data)
+            .map_err(io_error("reading", &directory.store()))?;
         sled_files::remove_leftovers(&directory)?;
         if length == Length::Shrunk {
             doubt(&mut seal, &directory)?;

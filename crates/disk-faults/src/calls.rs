@@ -68,12 +68,11 @@ fn watched_fd(fd: c_int) -> Option<(&'static Recorder, Watched)> {
     (watched != Watched::No).then_some((recorder, watched))
 }
 
-fn is_directory(fd: c_int) -> bool {
+fn status(fd: c_int) -> libc::stat {
     let mut status = std::mem::MaybeUninit::<libc::stat>::zeroed();
-    let result = system!(SYS_fstat, fd, status.as_mut_ptr());
+    system!(SYS_fstat, fd, status.as_mut_ptr());
     // SAFETY: zeroes are a `stat`, and the system may have filled it.
-    let status = unsafe { status.assume_init() };
-    result == 0 && status.st_mode & libc::S_IFMT == libc::S_IFDIR
+    unsafe { status.assume_init() }
 }
 
 fn exists(directory: c_int, path: *const c_char) -> bool {
@@ -90,7 +89,7 @@ unsafe fn open_at(directory: c_int, path: *const c_char, flags: c_int, mode: mod
     if recorder.is_said(&absolute) {
         let fd = answer_int(system!(SYS_openat, directory, path, flags, mode));
         if fd >= 0 {
-            recorder.opened(fd, absolute, false);
+            recorder.opened(fd, absolute, false, 0);
         }
         return fd;
     }
@@ -103,7 +102,9 @@ unsafe fn open_at(directory: c_int, path: *const c_char, flags: c_int, mode: mod
     let fd =
         answer_int(recorder.make(&call, |_| system!(SYS_openat, directory, path, flags, mode)));
     if fd >= 0 {
-        recorder.opened(fd, absolute, is_directory(fd));
+        let status = status(fd);
+        let is_directory = status.st_mode & libc::S_IFMT == libc::S_IFDIR;
+        recorder.opened(fd, absolute, is_directory, status.st_ino);
     }
     fd
 }
@@ -205,17 +206,22 @@ fn position(fd: c_int) -> i64 {
     system!(SYS_lseek, fd, 0_i64, libc::SEEK_CUR)
 }
 
+/// Its length is what there is to be read.
+fn read_call<'a>(fd: c_int, bytes: usize, offset: i64) -> Call<'a> {
+    let left = (status(fd).st_size - offset).max(0);
+    Call {
+        a: offset,
+        b: i64::try_from(bytes).unwrap_or(i64::MAX).min(left),
+        ..Call::on(Kind::Read, fd)
+    }
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn read(fd: c_int, buffer: *mut c_void, bytes: size_t) -> ssize_t {
     let perform = |short| system!(SYS_read, fd, buffer, portion(bytes, short));
     let result = match watched_fd(fd) {
         Some((recorder, Watched::File)) => {
-            let call = Call {
-                a: position(fd),
-                b: i64::try_from(bytes).unwrap_or(i64::MAX),
-                ..Call::on(Kind::Read, fd)
-            };
-            recorder.make(&call, perform)
+            recorder.make(&read_call(fd, bytes, position(fd)), perform)
         }
         _ => perform(false),
     };
@@ -231,14 +237,7 @@ unsafe extern "C" fn pread64(
 ) -> ssize_t {
     let perform = |short| system!(SYS_pread64, fd, buffer, portion(bytes, short), offset);
     let result = match watched_fd(fd) {
-        Some((recorder, Watched::File)) => {
-            let call = Call {
-                a: offset,
-                b: i64::try_from(bytes).unwrap_or(i64::MAX),
-                ..Call::on(Kind::Read, fd)
-            };
-            recorder.make(&call, perform)
-        }
+        Some((recorder, Watched::File)) => recorder.make(&read_call(fd, bytes, offset), perform),
         _ => perform(false),
     };
     answer(result) as ssize_t

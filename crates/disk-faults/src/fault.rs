@@ -1,7 +1,8 @@
 //! Which call goes wrong, and how.
 //!
-//! In words: the number of the call from which on, `once` or `ever`, and what happens: `errno:5`, `short` (half
-//! of a read or write), `kill-before`, `kill-after`, `kill-quiet` (before a call, when no other is under way).
+//! In words: a number, `once` or `ever`, and what happens: `errno:5`, `short` (half of a read or write),
+//! `kill-before`, `kill-after`, `kill-quiet` (before a call, when no other is under way). Only calls that it can
+//! happen to are counted: from 0, so that no two numbers are the same fault.
 
 use crate::format::Kind;
 use libc::c_int;
@@ -17,7 +18,8 @@ pub(crate) enum Action {
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fault {
-    from: u64,
+    /// Calls that are spared.
+    spared: u64,
     ever: bool,
     action: Action,
 }
@@ -32,6 +34,8 @@ pub(crate) struct Shape {
     pub(crate) writes: bool,
     /// An open that makes a new file.
     pub(crate) creates: bool,
+    /// A read of what was read or written before, which is in the system's memory.
+    pub(crate) remembered: bool,
     /// Calls that have begun and not ended.
     pub(crate) under_way: u64,
 }
@@ -39,7 +43,7 @@ pub(crate) struct Shape {
 impl Fault {
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
-        let from = words.next()?.parse().ok()?;
+        let spared = words.next()?.parse().ok()?;
         let ever = match words.next()? {
             "once" => false,
             "ever" => true,
@@ -52,16 +56,25 @@ impl Fault {
             "kill-quiet" => Action::KillQuiet,
             other => Action::Fail(other.strip_prefix("errno:")?.parse().ok()?),
         };
-        Some(Self { from, ever, action })
+        Some(Self {
+            spared,
+            ever,
+            action,
+        })
     }
 
-    /// What becomes of a call. `self` is none afterwards when it was for once.
-    pub(crate) fn strike(fault: &mut Option<Self>, number: u64, shape: Shape) -> Option<Action> {
-        let Self { from, ever, action } = (*fault)?;
-        if number < from || !action.can_happen_to(shape) {
+    /// What becomes of a call. `fault` is none afterwards when it was for once.
+    pub(crate) fn strike(fault: &mut Option<Self>, shape: Shape) -> Option<Action> {
+        let here = fault.as_mut()?;
+        let action = here.action;
+        if !action.can_happen_to(shape) {
             return None;
         }
-        if !ever {
+        if here.spared > 0 {
+            here.spared -= 1;
+            return None;
+        }
+        if !here.ever {
             *fault = None;
         }
         Some(action)
@@ -94,7 +107,7 @@ impl Action {
             Self::Fail(libc::EROFS) => {
                 shape.writes || changes_names || matches!(shape.kind, Kind::Write | Kind::Truncate)
             }
-            Self::Fail(_) => shape.kind != Kind::Close,
+            Self::Fail(_) => shape.kind != Kind::Close && !shape.remembered,
         }
     }
 }

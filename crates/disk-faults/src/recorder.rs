@@ -6,8 +6,9 @@
 use crate::fault::{Action, Fault, Shape};
 use crate::format::{Entry, Kind};
 use libc::{c_int, c_long};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
+use std::ops::RangeInclusive;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -34,12 +35,18 @@ struct State {
     under_way: u64,
     fault: Option<Fault>,
     open: HashMap<c_int, Open>,
+    /// Inode and number of each page that the system has in its memory, since it was read or written here.
+    pages: HashSet<(u64, i64)>,
 }
+
+/// The system's memory of files is divided like this.
+const PAGE_BYTES: i64 = 4096;
 
 #[derive(Clone)]
 struct Open {
     path: Vec<u8>,
     is_directory: bool,
+    inode: u64,
     /// A sync of the same file failed through another descriptor, and this one has not been told.
     owes_error: bool,
 }
@@ -118,6 +125,7 @@ impl Recorder {
                 under_way: 0,
                 fault: fault.and_then(|text| Fault::parse(&text)),
                 open: HashMap::new(),
+                pages: HashSet::new(),
             }),
         })
     }
@@ -162,10 +170,11 @@ impl Recorder {
             || (self.lies_about_directories && watched == Watched::Directory)
     }
 
-    pub(crate) fn opened(&self, fd: c_int, path: Vec<u8>, is_directory: bool) {
+    pub(crate) fn opened(&self, fd: c_int, path: Vec<u8>, is_directory: bool, inode: u64) {
         let open = Open {
             path,
             is_directory,
+            inode,
             owes_error: false,
         };
         self.state().open.insert(fd, open);
@@ -201,6 +210,7 @@ impl Recorder {
         };
         let mut state = self.state();
         state.under_way -= 1;
+        state.remember(call, result);
         let ended = Call {
             a: result,
             b: injected,
@@ -230,9 +240,10 @@ impl Recorder {
                 .max(usize::try_from(call.b).unwrap_or_default()),
             writes: call.writes,
             creates: call.creates,
+            remembered: call.kind == Kind::Read && state.remembers(call),
             under_way: state.under_way,
         };
-        let mut action = Fault::strike(&mut state.fault, number, shape);
+        let mut action = Fault::strike(&mut state.fault, shape);
         if matches!(action, Some(Action::KillBefore | Action::KillQuiet)) {
             die();
         }
@@ -251,6 +262,26 @@ impl Recorder {
 }
 
 impl State {
+    fn remembers(&self, call: &Call) -> bool {
+        let Some(open) = self.open.get(&call.fd) else {
+            return false;
+        };
+        // `b` is the length, up to the end of the file.
+        pages(call.a, call.b).all(|page| self.pages.contains(&(open.inode, page)))
+    }
+
+    fn remember(&mut self, call: &Call, result: c_long) {
+        let bytes = match call.kind {
+            Kind::Read | Kind::Write => result,
+            _ => return,
+        };
+        if let Some(open) = self.open.get(&call.fd) {
+            let inode = open.inode;
+            self.pages
+                .extend(pages(call.a, bytes).map(|page| (inode, page)));
+        }
+    }
+
     /// Linux tells each descriptor of a file once that a sync of it failed, whoever asked for that sync.
     fn sync_errors(&mut self, fd: c_int, mut action: Option<Action>) -> Option<Action> {
         let Some(open) = self.open.get_mut(&fd) else {
@@ -291,6 +322,15 @@ impl State {
             }
         }
     }
+}
+
+/// The pages that so many bytes from `offset` on are on.
+fn pages(offset: i64, bytes: i64) -> RangeInclusive<i64> {
+    let last = offset.saturating_add(bytes) - 1;
+    if bytes <= 0 {
+        return 1..=0;
+    }
+    offset / PAGE_BYTES..=last / PAGE_BYTES
 }
 
 /// As a kill from outside: nothing is unwound, flushed or closed.

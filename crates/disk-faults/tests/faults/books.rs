@@ -74,7 +74,6 @@ pub(crate) struct Books {
     /// Whether it was acknowledged.
     deleted: BTreeMap<u64, bool>,
     sum: u64,
-    pub(crate) opened: bool,
 }
 
 /// How long a store may take for what is left to do.
@@ -90,7 +89,6 @@ impl Books {
             word.parse().unwrap_or_default()
         };
         match what {
-            "opened" => self.opened = true,
             "submitting" => {
                 self.submitted.entry(number()).or_insert(None);
             }
@@ -131,8 +129,13 @@ impl Books {
         }
     }
 
+    /// Whether nobody has ever asked for anything.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.submitted.is_empty()
+    }
+
     /// The number of acknowledgements.
-    pub(crate) fn len(&self) -> usize {
+    pub(crate) fn acknowledged(&self) -> usize {
         let submitted = self.submitted.values().flatten().count();
         let deleted = self.deleted.values().filter(|told| **told).count();
         submitted + deleted + self.outcomes.len() + self.ended.len() + self.steered.len()

@@ -12,8 +12,16 @@ const IMAGES: usize = 60;
 fn assert_noticed(change: impl Fn(&mut Run<'_>), reasons: &[Reason], says: &str) -> Tested {
     let (recording, root) = record(3, change)?;
     let tally = judge(&recording, &root, 3, IMAGES)?;
-    let others = tally.findings.keys().filter(|reason| !reasons.contains(reason));
-    assert_eq!(others.count(), 0, "for another reason: {:#?}", tally.findings);
+    let others = tally
+        .findings
+        .keys()
+        .filter(|reason| !reasons.contains(reason));
+    assert_eq!(
+        others.count(),
+        0,
+        "for another reason: {:#?}",
+        tally.findings
+    );
     let named = tally.findings.values().any(|(_, text)| text.contains(says));
     assert!(named, "{says:?} is not among {:#?}", tally.findings);
     Ok(())
@@ -38,10 +46,18 @@ fn without_the_sync_after_a_flush_acknowledged_batches_are_lost() -> Tested {
 #[test]
 fn without_syncs_of_directories_a_new_store_is_lost() -> Tested {
     let reasons = [Reason::LostBatch, Reason::Refused];
-    assert_noticed(|run| run.lie = "directory-syncs", &reasons, "was acknowledged")
+    assert_noticed(
+        |run| run.lie = "directory-syncs",
+        &reasons,
+        "was acknowledged",
+    )
 }
 
 #[test]
 fn an_acknowledgement_before_the_commit_is_noticed() -> Tested {
-    assert_noticed(|run| run.hasty = true, &[Reason::LostBatch], "was acknowledged")
+    assert_noticed(
+        |run| run.hasty = true,
+        &[Reason::LostBatch],
+        "was acknowledged",
+    )
 }

@@ -100,7 +100,7 @@ fn draw(
         done = cut;
         let image_seed = mix(seed ^ mix(draw as u64));
         let image = Image::draw(&disk, &mut Dice::new(image_seed));
-        if seen.len() < wanted && seen.insert((image.fingerprint(), books.len())) {
+        if seen.len() < wanted && seen.insert((image.fingerprint(), books.acknowledged())) {
             let name = format!("cut after step {cut}, image seed {image_seed}");
             give(image, &books, name);
         }

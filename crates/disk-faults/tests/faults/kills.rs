@@ -16,6 +16,7 @@ fn kill_at_every_call(first: u64, how: &str) -> Tested<u64> {
     for at in (first..).step_by(step) {
         let scratch = scratch()?;
         let mut run = Run::new(scratch.path(), 10);
+        run.sessions = if is_campaign() { 2 } else { 1 };
         run.fault = format!("{at} once {how}");
         if !killed_run_is_recovered(&run)? {
             return Ok(kills);

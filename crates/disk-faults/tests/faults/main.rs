@@ -9,6 +9,7 @@ mod canaries;
 mod cuts;
 mod disk;
 mod errors;
+mod escapes;
 #[path = "../../src/format.rs"]
 mod format;
 mod image;

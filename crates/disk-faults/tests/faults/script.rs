@@ -24,6 +24,9 @@ pub(crate) const HASTY: &str = "BATCHWRIGHT_FAULTS_HASTY";
 /// How long a session waits for a batch, and for its end.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long for its end when the queue has failed.
+const FAILED: Duration = Duration::from_secs(1);
+
 type Lived<T = ()> = Result<T, Box<dyn Error>>;
 
 /// Is the script, if this process was started as it.
@@ -37,6 +40,7 @@ pub(crate) fn live() -> Lived {
         said: OpenOptions::new().create(true).append(true).open(said)?,
         hasty: std::env::var_os(HASTY).is_some(),
         seed: seed.parse()?,
+        failed: false,
     };
     let sessions: u64 = std::env::var(SESSIONS)?.parse()?;
     for session in 0..sessions {
@@ -54,10 +58,13 @@ struct Script {
     hasty: bool,
     /// Of the next batch.
     seed: u64,
+    /// Since the queue was opened.
+    failed: bool,
 }
 
 impl Script {
     fn session(&mut self) -> Lived {
+        self.failed = false;
         self.say("opening")?;
         let opened = work::queue(&self.dir).open();
         let Some(queue) = self.tell("open", opened)? else {
@@ -65,7 +72,9 @@ impl Script {
         };
         self.say("opened")?;
         self.play(&queue)?;
-        let closed = queue.shutdown(PATIENCE);
+        // The storage engine waits for ever when one of its threads has died.
+        let limit = if self.failed { FAILED } else { PATIENCE };
+        let closed = queue.shutdown(limit);
         if self.tell("shutdown", closed)?.is_some() {
             self.say("closed")?;
         }
@@ -220,6 +229,7 @@ impl Script {
                 let kind = kind.replace("Batch(", "");
                 let kind = kind.split([' ', '{', '(']).next().unwrap_or_default();
                 let text = error.to_string().replace('\n', " ");
+                self.failed = true;
                 self.say(&format!("error {call} {kind} {text}"))?;
                 Ok(None)
             }
