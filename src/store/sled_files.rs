@@ -89,7 +89,11 @@ pub(super) fn check(directory: &Directory, sealed: Sealed) -> Result<Length, Ope
 
 /// Reads what the engine is going to read when it opens. It takes a part that it cannot read for the end of its
 /// log, and overwrites what comes after; what was read here is in the system's memory when it comes to it.
-pub(super) fn read_first(store: &Path, data: &File) -> io::Result<()> {
+///
+/// After a failed sync the system's memory is not to be trusted: what is read may not be on the disk, and no later
+/// sync would bring it there. With `write_again` it is written once more and synced, so that nothing is built on what
+/// the next power cut takes away.
+pub(super) fn read_first(store: &Path, data: &File, write_again: bool) -> io::Result<()> {
     let snapshot = newest_snapshot(store)?;
     let length = data.metadata()?.len();
     let mut part = vec![0; READ_BYTES];
@@ -105,11 +109,15 @@ pub(super) fn read_first(store: &Path, data: &File) -> io::Result<()> {
         let end = length.min(at + SEGMENT_BYTES);
         while at < end {
             let bytes = (end - at).min(READ_BYTES as u64);
-            read_at(data, &mut part[..bytes as usize], at)?;
+            let part = &mut part[..bytes as usize];
+            read_at(data, part, at)?;
+            if write_again {
+                platform::write_at(data, part, at)?;
+            }
             at += bytes;
         }
     }
-    Ok(())
+    if write_again { data.sync_data() } else { Ok(()) }
 }
 
 const READ_BYTES: usize = 1 << 20;
@@ -293,12 +301,12 @@ mod tests {
     fn what_the_engine_would_take_for_the_end_of_its_log_is_an_error() {
         let store = tempfile::tempdir().unwrap();
         let readable = data(&[Some(0), None, Some(2)], 2 * S + 4096);
-        read_first(store.path(), &readable).unwrap();
+        read_first(store.path(), &readable, false).unwrap();
         let path = data_file(store.path());
         fs::write(&path, [0; 4096]).unwrap();
         // A file that is open for writing only stands for a disk that cannot read.
         let unreadable = fs::OpenOptions::new().write(true).open(&path).unwrap();
-        assert!(read_first(store.path(), &unreadable).is_err());
+        assert!(read_first(store.path(), &unreadable, false).is_err());
     }
 
     #[test]

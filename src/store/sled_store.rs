@@ -46,9 +46,9 @@ pub(crate) struct Opened {
     /// The store was created just now, with the initial rows.
     #[cfg(test)]
     pub(crate) created: bool,
-    /// The data file is shorter than sealed. sled may have given space back just before the process
-    /// died, or somebody has cut the file at such a place: recount all rows before the first commit.
-    /// Until then every opening says so again.
+    /// The data file is shorter than sealed: sled may have given space back just before the process
+    /// died, or somebody has cut the file at such a place. Or a commit has failed. Recount all rows before the
+    /// first commit. Until then every opening says so again.
     pub(crate) shrunk: bool,
 }
 
@@ -70,7 +70,8 @@ impl SledStore {
         let length = sled_files::check(&directory, seal.latest())?;
         // Before the first change: is the last user of these files really gone?
         let data = open_data_file(&directory.store(), &directory)?;
-        sled_files::read_first(&directory.store(), &data)
+        let doubted = seal.latest().doubted;
+        sled_files::read_first(&directory.store(), &data, doubted)
             .map_err(io_error("reading", &directory.store()))?;
         sled_files::remove_leftovers(&directory)?;
         if length == Length::Shrunk {
@@ -155,6 +156,9 @@ impl Store for SledStore {
         if let Err(error) = &result {
             // The lock is held and it was empty: it cannot be set.
             let _ = self.failed.set(error.clone());
+            // What was written may be in the system's memory and never come to the disk: the next opening has to
+            // know. A restart of the system forgets both, so that it does not matter whether this is durable.
+            let _ = doubt(&mut seal, &self.directory);
         }
         result
     }

@@ -1,7 +1,7 @@
 //! Which call goes wrong, and how.
 //!
-//! In words: a number, `once` or `ever`, and what happens: `errno:5`, `short` (half of a read or write),
-//! `kill-before`, `kill-after`, `kill-quiet` (before a call, when no other is under way). Only calls that it can
+//! In words: a number, `once` or `ever`, and what happens: `errno:5`, `sync-errno:5` (of syncs
+//! only), `short` (half of a read or write), `kill-before`, `kill-after`, `kill-quiet` (before a call, when no other is under way). Only calls that it can
 //! happen to are counted: from 0, so that no two numbers are the same fault.
 
 use crate::format::Kind;
@@ -10,6 +10,7 @@ use libc::c_int;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
     Fail(c_int),
+    FailSync(c_int),
     Shorten,
     KillBefore,
     KillAfter,
@@ -54,7 +55,11 @@ impl Fault {
             "kill-before" => Action::KillBefore,
             "kill-after" => Action::KillAfter,
             "kill-quiet" => Action::KillQuiet,
-            other => Action::Fail(other.strip_prefix("errno:")?.parse().ok()?),
+            other => match other.split_once(':')? {
+                ("errno", errno) => Action::Fail(errno.parse().ok()?),
+                ("sync-errno", errno) => Action::FailSync(errno.parse().ok()?),
+                _ => return None,
+            },
         };
         Some(Self {
             spared,
@@ -91,6 +96,7 @@ impl Action {
             Self::KillBefore | Self::KillAfter => true,
             Self::KillQuiet => shape.under_way == 0,
             Self::Shorten => matches!(shape.kind, Kind::Read | Kind::Write) && shape.bytes > 1,
+            Self::FailSync(_) => matches!(shape.kind, Kind::Sync | Kind::SyncData),
             // A full disk. A sync may be the first to notice, where space is not taken when it is written to.
             Self::Fail(libc::ENOSPC) => {
                 shape.creates

@@ -204,7 +204,7 @@ impl Recorder {
     pub(crate) fn make(&self, call: &Call, perform: impl FnOnce(bool) -> c_long) -> c_long {
         let (number, action) = self.begin(call);
         let (result, injected) = match action {
-            Some(Action::Fail(errno)) => (-c_long::from(errno), 1),
+            Some(Action::Fail(errno) | Action::FailSync(errno)) => (-c_long::from(errno), 1),
             Some(Action::Shorten) => (perform(true), 1),
             _ => (perform(false), 0),
         };
@@ -290,7 +290,7 @@ impl State {
         let path = open.path.clone();
         if std::mem::take(&mut open.owes_error) && action.is_none() {
             action = Some(Action::Fail(libc::EIO));
-        } else if matches!(action, Some(Action::Fail(_))) {
+        } else if matches!(action, Some(Action::Fail(_) | Action::FailSync(_))) {
             for (other, open) in &mut self.open {
                 open.owes_error |= *other != fd && open.path == path;
             }

@@ -10,8 +10,8 @@ const IMAGES: usize = 60;
 
 /// Asserts that images fail, and only for `reasons`; `says` is in the text of one of them.
 fn assert_noticed(change: impl Fn(&mut Run<'_>), reasons: &[Reason], says: &str) -> Tested {
-    let (recording, root) = record(3, change)?;
-    let tally = judge(&recording, &root, 3, IMAGES)?;
+    let recording = record(3, change)?;
+    let tally = judge(&recording, 3, IMAGES)?;
     let others = tally
         .findings
         .keys()

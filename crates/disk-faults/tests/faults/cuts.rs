@@ -6,7 +6,7 @@ use crate::image::{Dice, Image};
 use crate::recording::{Recording, Step, calls, said};
 use crate::run::{Run, Tested, scratch};
 use crate::script::store_dir;
-use crate::work::mix;
+use crate::work::{SEEDS, mix};
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -49,32 +49,36 @@ impl Tally {
 
 /// A recorded run: creation and work in a process that is killed, recovery and work in another one that ends, and
 /// the next recovery.
-pub(crate) fn record(seed: u64, change: impl Fn(&mut Run<'_>)) -> Tested<(Recording, PathBuf)> {
+pub(crate) fn record(seed: u64, change: impl Fn(&mut Run<'_>)) -> Tested<Recording> {
     let scratch = scratch()?;
+    let mut run = Run::new(scratch.path(), seed * SEEDS);
     let mut recording = Recording::default();
-    let mut run = Run::new(scratch.path(), 10);
+    recording.root = run.watched().to_string_lossy().into_owned();
     change(&mut run);
+    let fault = std::mem::take(&mut run.fault);
     let whole = run.run()?;
     let calls = u64::try_from(calls(&whole.log))?;
-    if whole.log.is_empty() || !whole.status.success() {
+    if calls == 0 || !whole.status.success() {
         return Err(format!("the script ended with {}: {}", whole.status, whole.stderr).into());
     }
     std::fs::remove_dir_all(run.watched())?;
 
-    // Killed anywhere, or not at all.
+    // Killed anywhere, or not at all; or struck by what the caller has for it.
     let at = mix(seed) % (calls + calls / 4);
     run.fault = format!("{at} once kill-quiet");
+    if !fault.is_empty() {
+        run.fault = fault;
+    }
     recording.add(run.run()?.log);
     run.fault.clear();
-    run.seed = 30;
+    run.seed += SEEDS / 2;
     recording.add(run.run()?.log);
-    Ok((recording, run.watched()))
+    Ok(recording)
 }
 
 /// Draws `wanted` different images of the recording and gives them to `check`.
 fn draw(
     recording: &Recording,
-    root: &Path,
     seed: u64,
     wanted: usize,
     mut give: impl FnMut(Image, &Books, String),
@@ -86,7 +90,7 @@ fn draw(
         .map(|_| dice.roll(steps.len()) + 1)
         .collect();
     cuts.sort_unstable();
-    let mut disk = Disk::new(&root.to_string_lossy());
+    let mut disk = Disk::new(&recording.root);
     let mut books = Books::default();
     let mut seen = HashSet::new();
     let mut done = 0;
@@ -108,7 +112,7 @@ fn draw(
 }
 
 /// Checks `wanted` images, on as many threads as there are processors.
-pub(crate) fn judge(recording: &Recording, root: &Path, seed: u64, wanted: usize) -> Tested<Tally> {
+pub(crate) fn judge(recording: &Recording, seed: u64, wanted: usize) -> Tested<Tally> {
     let place = scratch()?;
     let tally = Mutex::new(Tally::default());
     let threads = thread::available_parallelism()?.get();
@@ -129,7 +133,7 @@ pub(crate) fn judge(recording: &Recording, root: &Path, seed: u64, wanted: usize
             });
         }
         let mut number = 0;
-        draw(recording, root, seed, wanted, |image, books, name| {
+        draw(recording, seed, wanted, |image, books, name| {
             number += 1;
             let directory = place.path().join(number.to_string());
             let exhibit = Exhibit {
@@ -179,25 +183,68 @@ fn wanted() -> Tested<usize> {
     }
 }
 
-#[test]
-fn nothing_acknowledged_is_lost_in_a_power_cut() -> Tested {
-    let wanted = wanted()?;
-    let mut images = 0;
-    let mut seed = 1;
+/// Images of recordings made of the seeds from `first_seed` on; an error with the first finding of each kind, and what
+/// it takes to see it again.
+fn check_images(
+    wanted: usize,
+    first_seed: u64,
+    change: impl Fn(u64, &mut Run<'_>),
+) -> Tested<usize> {
+    let (mut images, mut seed) = (0, first_seed);
     while images < wanted {
-        let (recording, root) = record(seed, |_| {})?;
+        let recording = match std::env::var("BATCHWRIGHT_RECORDING") {
+            Ok(saved) => Recording::load(Path::new(&saved))?,
+            Err(_) => record(seed, |run| change(seed, run))?,
+        };
+        // A seed that was printed is that of the one recording.
+        let image_seed = std::env::var("BATCHWRIGHT_SEED").map_or(Ok(seed), |seed| seed.parse())?;
         let tally = judge(
             &recording,
-            &root,
-            seed,
+            image_seed,
             IMAGES_PER_RECORDING.min(wanted - images),
         )?;
-        images += tally.images;
         if !tally.findings.is_empty() {
-            return Err(format!("{:#?}", tally.findings).into());
+            let saved = std::env::temp_dir().join(format!("batchwright-recording-{seed}"));
+            std::fs::create_dir_all(&saved)?;
+            recording.save(&saved)?;
+            let saved = saved.display();
+            return Err(format!(
+                "{:#?}\nagain with BATCHWRIGHT_RECORDING={saved} BATCHWRIGHT_SEED={image_seed}",
+                tally.findings
+            )
+            .into());
         }
+        images += tally.images;
         seed += 1;
     }
+    Ok(images)
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_in_a_power_cut() -> Tested {
+    let images = check_images(wanted()?, 1, |_, _| {})?;
     report(&format!("{images} images checked"));
+    Ok(())
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_when_segments_fill() -> Tested {
+    let images = check_images(20, 7, |_, _| {})?;
+    report(&format!("{images} images of several segments checked"));
+    Ok(())
+}
+
+/// What a failed sync should have made durable may be lost for ever: nothing that was acknowledged may depend on it.
+#[test]
+fn nothing_acknowledged_is_lost_in_a_power_cut_after_a_failed_sync() -> Tested {
+    let recordings = if is_campaign() { 60 } else { 3 };
+    let mut images = 0;
+    for round in 0..recordings {
+        // From the beginning of the work on.
+        let failing = 9 + mix(round) % 12;
+        let strike = |_, run: &mut Run<'_>| run.fault = format!("{failing} once sync-errno:5");
+        images += check_images(40, 8 * round + 2, strike)?;
+    }
+    report(&format!("{images} images after failed syncs checked"));
     Ok(())
 }

@@ -5,7 +5,8 @@
 //! - the length of a file is as durable as its last sync, and may be there without the data: then it reads zeroes;
 //! - a name is as durable as the last sync of its directory, whatever became of the file; a file that was synced may
 //!   be without a name;
-//! - a sync covers what had returned before it began; `sync_file_range` covers nothing.
+//! - a sync covers what had returned before it began; `sync_file_range` covers nothing;
+//! - what a failed sync should have covered is not covered by a later one either.
 //!
 //! Friendlier than POSIX in two things that every journaling file system grants: a rename is whole or not at all, and
 //! what was made durable is not spoilt by a later write that is lost.
@@ -24,6 +25,8 @@ type CallId = (usize, u64);
 pub(crate) struct Pending<T> {
     call: CallId,
     returned: bool,
+    /// A sync of it failed: no later one covers it. Linux forgets that it is to be written.
+    forgotten: bool,
     pub(crate) what: T,
 }
 
@@ -31,6 +34,32 @@ pub(crate) struct Pending<T> {
 pub(crate) enum Change<'a> {
     Write { offset: usize, data: &'a [u8] },
     Resize(usize),
+}
+
+impl<'a> Pending<Change<'a>> {
+    /// What is left of a write when a newer change has taken its place.
+    fn outside(self, newer: &Change<'_>) -> Vec<Self> {
+        let Change::Write { offset, data } = self.what else {
+            return vec![self];
+        };
+        let (from, to) = match newer {
+            Change::Write { offset, data } => (*offset, offset + data.len()),
+            Change::Resize(length) => (*length, usize::MAX),
+        };
+        let before = from.saturating_sub(offset).min(data.len());
+        let after = to.saturating_sub(offset).min(data.len());
+        let pieces = [
+            (offset, &data[..before]),
+            (offset + after, &data[after.max(before)..]),
+        ];
+        let pieces = pieces.into_iter().filter(|(_, data)| !data.is_empty());
+        pieces
+            .map(|(offset, data)| Self {
+                what: Change::Write { offset, data },
+                ..self.clone()
+            })
+            .collect()
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -95,8 +124,9 @@ impl<'a> Disk<'a> {
         }
     }
 
-    /// Whether anything may be on the disk or not.
-    pub(crate) fn is_certain(&self) -> bool {
+    /// Whether there is nothing that may be on the disk or not.
+    #[cfg(test)]
+    fn is_certain(&self) -> bool {
         self.nodes.iter().all(|node| match node {
             Node::File(file) => file.pending.is_empty(),
             Node::Directory(directory) => directory.pending.is_empty(),
@@ -168,6 +198,7 @@ impl<'a> Disk<'a> {
                     file.pending.push(Pending {
                         call: id,
                         returned: false,
+                        forgotten: false,
                         what: Change::Resize(0),
                     });
                 }
@@ -218,6 +249,7 @@ impl<'a> Disk<'a> {
         file.pending.push(Pending {
             call: id,
             returned: false,
+            forgotten: false,
             what,
         });
         Begun::Change(inode)
@@ -229,6 +261,7 @@ impl<'a> Disk<'a> {
             directory.pending.push(Pending {
                 call: id,
                 returned: false,
+                forgotten: false,
                 what: what.clone(),
             });
         }
@@ -264,6 +297,13 @@ impl<'a> Disk<'a> {
             }
             Some(Begun::Names(parent, naming)) => self.end_naming(id, parent, &naming, succeeded),
             Some(Begun::Sync(inode, covered)) if succeeded => self.settle(inode, &covered),
+            Some(Begun::Sync(inode, covered)) => {
+                if let Node::File(file) = &mut self.nodes[inode] {
+                    for change in &mut file.pending {
+                        change.forgotten |= covered.contains(&change.call);
+                    }
+                }
+            }
             _ => {}
         }
     }
@@ -324,14 +364,20 @@ impl<'a> Disk<'a> {
     fn settle(&mut self, inode: Inode, covered: &[CallId]) {
         match &mut self.nodes[inode] {
             Node::File(file) => {
-                let (durable, pending) = (&mut file.durable, &mut file.pending);
-                pending.retain(|change| {
-                    let settled = covered.contains(&change.call);
-                    if settled {
-                        apply_change(durable, &change.what);
+                let mut left: Vec<Pending<Change<'a>>> = Vec::new();
+                for change in std::mem::take(&mut file.pending) {
+                    if covered.contains(&change.call) {
+                        apply_change(&mut file.durable, &change.what);
+                        // What is older can no longer come to the same place.
+                        left = left
+                            .into_iter()
+                            .flat_map(|older| older.outside(&change.what))
+                            .collect();
+                    } else {
+                        left.push(change);
                     }
-                    !settled
-                });
+                }
+                file.pending = left;
             }
             Node::Directory(directory) => {
                 let (durable, pending) = (&mut directory.durable, &mut directory.pending);
@@ -370,7 +416,9 @@ impl<'a> Disk<'a> {
 }
 
 fn returned<T>(pending: &[Pending<T>]) -> Vec<CallId> {
-    let returned = pending.iter().filter(|pending| pending.returned);
+    let returned = pending
+        .iter()
+        .filter(|pending| pending.returned && !pending.forgotten);
     returned.map(|pending| pending.call).collect()
 }
 
@@ -468,7 +516,10 @@ mod tests {
         done(&mut disk, entry(Kind::Write, 1, 5, 0, "", "data"), 4);
         done(&mut disk, entry(Kind::SyncData, 2, 5, 0, "", ""), -5);
         done(&mut disk, entry(Kind::SyncRange, 3, 5, 0, "", ""), 0);
+        // Nor does one that succeeds afterwards.
+        done(&mut disk, entry(Kind::SyncData, 4, 5, 0, "", ""), 0);
         assert_eq!(file(&disk, "/r/f").durable, b"");
+        assert_eq!(file(&disk, "/r/f").pending.len(), 1);
     }
 
     #[test]
@@ -485,6 +536,20 @@ mod tests {
         done(&mut disk, entry(Kind::Sync, 4, 6, 0, "", ""), 0);
         assert_eq!(names(&disk), ["g"]);
         assert!(disk.is_certain());
+    }
+
+    #[test]
+    fn what_was_made_durable_is_not_undone_by_an_older_write() {
+        let mut disk = with_a_file();
+        done(&mut disk, entry(Kind::Write, 1, 5, 0, "", "older"), 5);
+        done(&mut disk, entry(Kind::SyncData, 2, 5, 0, "", ""), -5);
+        done(&mut disk, entry(Kind::Write, 3, 5, 1, "", "new"), 3);
+        done(&mut disk, entry(Kind::SyncData, 4, 5, 0, "", ""), 0);
+        let file = file(&disk, "/r/f");
+        assert_eq!(file.durable, b"\0new");
+        let mut all = file.durable.clone();
+        file.pending.iter().for_each(|change| apply_change(&mut all, &change.what));
+        assert_eq!((file.pending.len(), &all[..]), (2, &b"onewr"[..]));
     }
 
     #[test]

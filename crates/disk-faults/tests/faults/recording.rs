@@ -1,10 +1,14 @@
 //! What the recorder has written down, of one process after the other.
 
 use crate::format::{self, Entry, Kind};
+use std::path::Path;
+use std::{fs, io};
 
 /// Logs, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Recording {
+    /// The directory that was watched.
+    pub(crate) root: String,
     logs: Vec<Vec<u8>>,
 }
 
@@ -19,6 +23,26 @@ pub(crate) enum Step<'a> {
 impl Recording {
     pub(crate) fn add(&mut self, log: Vec<u8>) {
         self.logs.push(log);
+    }
+
+    /// Writes it to a directory, for [`load`](Self::load).
+    pub(crate) fn save(&self, directory: &Path) -> io::Result<()> {
+        fs::write(directory.join("root"), &self.root)?;
+        for (number, log) in self.logs.iter().enumerate() {
+            fs::write(directory.join(format!("log.{number}")), log)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn load(directory: &Path) -> io::Result<Self> {
+        let mut recording = Self {
+            root: fs::read_to_string(directory.join("root"))?,
+            logs: Vec::new(),
+        };
+        while let Ok(log) = fs::read(directory.join(format!("log.{}", recording.logs.len()))) {
+            recording.add(log);
+        }
+        Ok(recording)
     }
 
     pub(crate) fn steps(&self) -> Vec<Step<'_>> {

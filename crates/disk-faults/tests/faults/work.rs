@@ -30,15 +30,24 @@ pub(crate) struct Order {
     ballast: String,
 }
 
+/// Seeds of one recording. In every eighth one batches are large: they fill several of the storage engine's segments.
+pub(crate) const SEEDS: u64 = 40;
+
+fn is_large(seed: u64) -> bool {
+    (seed / SEEDS) % 8 == 7
+}
+
 /// The items of the batch made of `seed`. Some are large, so that a batch has several rows.
 pub(crate) fn orders(seed: u64) -> Vec<Order> {
     let items = match mix(seed) % 8 {
+        _ if is_large(seed) => 60,
         0 => 40,
         draw => 1 + 2 * draw,
     };
     let order = |index| {
         let number = seed * NUMBERS_PER_SEED + index;
         let bytes = match mix(number ^ 1) % 24 {
+            _ if is_large(seed) => 40_000,
             0 => 30_000,
             draw => draw * 20,
         };
