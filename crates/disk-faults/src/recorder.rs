@@ -8,7 +8,7 @@ use crate::format::{Entry, Kind};
 use libc::{c_int, c_long};
 use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
-use std::ops::RangeInclusive;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -325,12 +325,11 @@ impl State {
 }
 
 /// The pages that so many bytes from `offset` on are on.
-fn pages(offset: i64, bytes: i64) -> RangeInclusive<i64> {
-    let last = offset.saturating_add(bytes) - 1;
+fn pages(offset: i64, bytes: i64) -> Range<i64> {
     if bytes <= 0 {
-        return 1..=0;
+        return 0..0;
     }
-    offset / PAGE_BYTES..=last / PAGE_BYTES
+    offset / PAGE_BYTES..(offset.saturating_add(bytes) - 1) / PAGE_BYTES + 1
 }
 
 /// As a kill from outside: nothing is unwound, flushed or closed.

@@ -548,7 +548,9 @@ mod tests {
         let file = file(&disk, "/r/f");
         assert_eq!(file.durable, b"\0new");
         let mut all = file.durable.clone();
-        file.pending.iter().for_each(|change| apply_change(&mut all, &change.what));
+        file.pending
+            .iter()
+            .for_each(|change| apply_change(&mut all, &change.what));
         assert_eq!((file.pending.len(), &all[..]), (2, &b"onewr"[..]));
     }
 

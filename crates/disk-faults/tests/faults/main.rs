@@ -10,6 +10,7 @@ mod cuts;
 mod disk;
 mod errors;
 mod escapes;
+mod ext4;
 #[path = "../../src/format.rs"]
 mod format;
 mod image;

@@ -3,7 +3,7 @@
 use crate::script;
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 pub(crate) type Tested<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
@@ -77,18 +77,26 @@ impl<'a> Run<'a> {
         Ok(variables)
     }
 
-    /// Runs the script to its end, whatever that is; an error when it hangs.
-    pub(crate) fn run(&self) -> Tested<Ended> {
+    /// Where the recorder writes.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.scratch.join("log")
+    }
+
+    pub(crate) fn spawn(&self) -> Tested<Child> {
         std::fs::create_dir_all(self.watched())?;
-        let log = self.scratch.join("log");
-        let stderr = self.scratch.join("stderr");
-        let mut child = Command::new(std::env::current_exe()?)
+        let child = Command::new(std::env::current_exe()?)
             .args(["--exact", "script", "--nocapture"])
-            .envs(self.variables(&log)?)
+            .envs(self.variables(&self.log())?)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(std::fs::File::create(&stderr)?)
+            .stderr(std::fs::File::create(self.scratch.join("stderr"))?)
             .spawn()?;
+        Ok(child)
+    }
+
+    /// Runs the script to its end, whatever that is; an error when it hangs.
+    pub(crate) fn run(&self) -> Tested<Ended> {
+        let mut child = self.spawn()?;
         let since = Instant::now();
         let status = loop {
             if let Some(status) = child.try_wait()? {
@@ -104,10 +112,11 @@ impl<'a> Run<'a> {
         };
         let ended = Ended {
             status,
-            stderr: String::from_utf8_lossy(&std::fs::read(&stderr)?).into_owned(),
-            log: std::fs::read(&log)?,
+            stderr: String::from_utf8_lossy(&std::fs::read(self.scratch.join("stderr"))?)
+                .into_owned(),
+            log: std::fs::read(self.log())?,
         };
-        std::fs::remove_file(log)?;
+        std::fs::remove_file(self.log())?;
         Ok(ended)
     }
 }
