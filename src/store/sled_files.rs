@@ -117,7 +117,11 @@ pub(super) fn read_first(store: &Path, data: &File, write_again: bool) -> io::Re
             at += bytes;
         }
     }
-    if write_again { data.sync_data() } else { Ok(()) }
+    if write_again {
+        data.sync_data()
+    } else {
+        Ok(())
+    }
 }
 
 const READ_BYTES: usize = 1 << 20;

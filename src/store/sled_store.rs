@@ -450,6 +450,25 @@ pub(super) mod tests {
         store.commit(12, put(b"b", b"1")).unwrap();
     }
 
+    /// A device that cannot be synced stands for a disk that fails to.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn after_a_failed_sync_the_next_opening_is_in_doubt_of_what_it_finds() {
+        let dir = written();
+        let mut store = open(dir.path()).unwrap().store;
+        let no_disk = fs::File::open("/dev/null").unwrap();
+        let data = std::mem::replace(&mut store.engine.data, no_disk);
+        assert!(store.commit(10, put(b"a", b"1")).is_err());
+        store.engine.data = data;
+        drop(store);
+        let opened = open(dir.path()).unwrap();
+        assert!(opened.shrunk);
+        assert_whole(&opened.store);
+        opened.store.commit(11, put(b"b", b"1")).unwrap();
+        drop(opened);
+        assert!(!open(dir.path()).unwrap().shrunk);
+    }
+
     #[test]
     fn largest_values_and_overwrites_make_no_side_files() {
         let dir = tempfile::tempdir().unwrap();

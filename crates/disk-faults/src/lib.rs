@@ -8,8 +8,8 @@
 //! It is set up by environment variables, and does nothing without the first:
 //! - `DISK_FAULTS_DIR`: the directory, absolute;
 //! - `DISK_FAULTS_LOG`: the log, which must not be below it;
-//! - `DISK_FAULTS_SAID`: what is written to this file is put into the log as [said](format::Kind::Said);
-//! - `DISK_FAULTS_FAULT`: see [`fault`];
+//! - `DISK_FAULTS_SAID`: what is written to this file is put into the log, in the order of the calls;
+//! - `DISK_FAULTS_FAULT`: which call goes wrong, and how, see `fault`;
 //! - `DISK_FAULTS_LIE`: `data-syncs` or `directory-syncs`, which then do nothing and succeed.
 //!
 //! It must not be linked into a program: that would have its calls as well.

@@ -406,7 +406,9 @@ impl<'a> Disk<'a> {
     fn find(&self, path: &str) -> Option<Inode> {
         let below = path.strip_prefix(&self.root)?;
         let names = below.split('/').filter(|name| !name.is_empty());
-        names.fold(Some(ROOT), |inode, name| self.live(inode?, name))
+        names
+            .into_iter()
+            .try_fold(ROOT, |inode, name| self.live(inode, name))
     }
 
     fn parent(&self, path: &str) -> Option<(Inode, String)> {

@@ -364,3 +364,47 @@ fn there_may_be_no_descriptors_from_any_call_on() -> Tested {
     }
     assert_harmless(&format!("errno:{EMFILE}"), "ever", None)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(text: &str) -> Vec<String> {
+        text.split(", ").map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn an_acknowledgement_after_a_failure_is_noticed() {
+        let known =
+            lines("submitting 1, error submit Unknown why, submitting 2, error submit Failed why");
+        assert!(check_latched(&known).is_ok());
+        // One that was asked for before may have been under way.
+        let before = lines("submitting 1, error wait Failed why, submitted 1 1");
+        assert!(check_latched(&before).is_ok());
+        let after = lines("error wait Failed why, submitting 1, submitted 1 1");
+        assert!(check_latched(&after).is_err());
+    }
+
+    #[test]
+    fn an_acknowledgement_after_a_failed_sync_is_noticed() {
+        let entry = |kind, a, data| Entry {
+            kind,
+            number: 1,
+            fd: 5,
+            a,
+            b: 0,
+            path: &[],
+            data,
+        };
+        let log = |result| {
+            [
+                entry(Kind::SyncData, 0, &b""[..]),
+                entry(Kind::Ended, result, &b""[..]),
+                entry(Kind::Said, 0, &b"submitting 1\n"[..]),
+                entry(Kind::Said, 0, &b"submitted 1 1\n"[..]),
+            ]
+        };
+        assert!(check_failed_syncs(&log(0)).is_ok());
+        assert!(check_failed_syncs(&log(-5)).is_err());
+    }
+}

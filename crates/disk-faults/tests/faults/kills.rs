@@ -96,6 +96,23 @@ fn a_kill_after_any_call_loses_nothing() -> Tested {
     Ok(())
 }
 
+/// The kills must notice an acknowledgement that comes before its commit.
+#[test]
+fn a_kill_after_a_hasty_acknowledgement_is_noticed() -> Tested {
+    for at in 90..150 {
+        let scratch = scratch()?;
+        let mut run = Run::new(scratch.path(), 10);
+        run.hasty = true;
+        run.fault = format!("{at} once kill-before");
+        if let Err(error) = killed_run_is_recovered(&run) {
+            let error = error.to_string();
+            assert!(error.contains("LostBatch"), "for another reason: {error}");
+            return Ok(());
+        }
+    }
+    Err("nothing was lost".into())
+}
+
 #[test]
 fn a_kill_in_recovery_loses_nothing() -> Tested {
     let kills = kill_in_recovery()?;

@@ -70,14 +70,14 @@ pub(crate) fn grants(seed: u64) -> bool {
 
 /// The code of the failure that an item ends with.
 pub(crate) fn code(number: u64) -> Option<&'static str> {
-    (mix(number ^ 3) % 8 == 0).then_some("refused")
+    mix(number ^ 3).is_multiple_of(8).then_some("refused")
 }
 
 fn meet_fate(number: u64, attempt: u32) -> Result<(), Failure> {
     if code(number).is_some() {
         return Err(Failure::permanent("refused", number.to_string()));
     }
-    if mix(number ^ 4) % 8 == 0 && attempt < 2 {
+    if mix(number ^ 4).is_multiple_of(8) && attempt < 2 {
         return Err(Failure::retryable("not_yet", number.to_string()));
     }
     Ok(())
