@@ -6,7 +6,7 @@ use crate::image::{Dice, Image};
 use crate::recording::{Recording, Step, calls, said};
 use crate::run::{Run, Tested, scratch};
 use crate::script::store_dir;
-use crate::work::{SEEDS, mix};
+use crate::work::{SEEDS, is_large, mix};
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -19,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Images of one recording: then there is a new one, so that campaigns see many schedules of threads.
 const IMAGES_PER_RECORDING: usize = 500;
+
+/// The same of a recording of large batches, whose images take a hundred times as long.
+const LARGE_IMAGES_PER_RECORDING: usize = 8;
 
 /// An image to be checked.
 struct Exhibit {
@@ -198,11 +201,12 @@ fn check_images(
         };
         // A seed that was printed is that of the one recording.
         let image_seed = std::env::var("BATCHWRIGHT_SEED").map_or(Ok(seed), |seed| seed.parse())?;
-        let tally = judge(
-            &recording,
-            image_seed,
-            IMAGES_PER_RECORDING.min(wanted - images),
-        )?;
+        let at_once = if is_large(seed * SEEDS) {
+            LARGE_IMAGES_PER_RECORDING
+        } else {
+            IMAGES_PER_RECORDING
+        };
+        let tally = judge(&recording, image_seed, at_once.min(wanted - images))?;
         if !tally.findings.is_empty() {
             let saved = std::env::temp_dir().join(format!("batchwright-recording-{seed}"));
             std::fs::create_dir_all(&saved)?;
@@ -229,7 +233,7 @@ fn nothing_acknowledged_is_lost_in_a_power_cut() -> Tested {
 
 #[test]
 fn nothing_acknowledged_is_lost_when_segments_fill() -> Tested {
-    let images = check_images(20, 7, |_, _| {})?;
+    let images = check_images(LARGE_IMAGES_PER_RECORDING, 7, |_, _| {})?;
     report(&format!("{images} images of several segments checked"));
     Ok(())
 }

@@ -33,8 +33,9 @@ pub(crate) struct Order {
 /// Seeds of one recording. In every eighth one batches are large: they fill several of the storage engine's segments.
 pub(crate) const SEEDS: u64 = 40;
 
-fn is_large(seed: u64) -> bool {
-    (seed / SEEDS) % 8 == 7
+/// Whether the batch made of `seed` is.
+pub(crate) fn is_large(seed: u64) -> bool {
+    seed / SEEDS % 8 == 7
 }
 
 /// The items of the batch made of `seed`. Some are large, so that a batch has several rows.
