@@ -168,10 +168,11 @@ fn refuse_foreign(path: &Path) -> Result<(), OpenError> {
     {
         return Ok(());
     }
-    // Our own LOCK is empty for a moment, and a power cut may leave it so: then nothing but our names
-    // may be there. Without a LOCK nothing may be there at all, since we create it first.
+    // Our own LOCK is empty for a moment, and a power cut may leave it so, or with its length and zeroes in
+    // place of the text: then nothing but our names may be there. Without a LOCK nothing may be there at
+    // all, since we create it first.
     let foreign = match lock.as_deref() {
-        Some("") => names
+        Some(text) if text.bytes().all(|byte| byte == 0) => names
             .into_iter()
             .find(|name| !OURS.contains(&name.as_str())),
         Some(_) => Some(LOCK.to_owned()),
@@ -286,6 +287,20 @@ mod tests {
             fs::read(dir.path().join("LOCK")).unwrap(),
             b"held by somebody"
         );
+    }
+
+    #[test]
+    fn a_lock_file_that_a_power_cut_left_empty_or_full_of_zeroes_is_ours() {
+        for left in ["", "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"] {
+            let dir = tempfile::tempdir().unwrap();
+            fs::write(dir.path().join("LOCK"), left).unwrap();
+            fs::create_dir(dir.path().join("store.new")).unwrap();
+            drop(Directory::lock(dir.path()).unwrap());
+            // With a stranger beside it, it is not.
+            fs::write(dir.path().join("LOCK"), left).unwrap();
+            fs::write(dir.path().join("MANIFEST-000004"), "theirs").unwrap();
+            assert_foreign(dir.path(), "MANIFEST-000004");
+        }
     }
 
     #[test]

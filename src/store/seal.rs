@@ -33,7 +33,7 @@ pub(super) struct Sealed {
     pub(super) data_bytes: u64,
     /// Which segment the data file ended with, see `sled_files`.
     pub(super) tail_lsn: u64,
-    /// The file was found shorter than sealed, and no commit has followed since.
+    /// The file was found shorter than sealed, or a commit has failed, and none has followed since.
     pub(super) doubted: bool,
 }
 

@@ -87,6 +87,58 @@ pub(super) fn check(directory: &Directory, sealed: Sealed) -> Result<Length, Ope
     )))
 }
 
+/// Reads what the engine is going to read when it opens. It takes a part that it cannot read for the end of its
+/// log, and overwrites what comes after; what was read here is in the system's memory when it comes to it.
+///
+/// After a failed sync the system's memory is not to be trusted: what is read may not be on the disk, and no later
+/// sync would bring it there. With `write_again` it is written once more and synced, so that nothing is built on what
+/// the next power cut takes away.
+pub(super) fn read_first(store: &Path, data: &File, write_again: bool) -> io::Result<()> {
+    let snapshot = newest_snapshot(store)?;
+    let length = data.metadata()?.len();
+    let mut part = vec![0; READ_BYTES];
+    for index in 0..length.div_ceil(SEGMENT_BYTES) {
+        // Without a header it is free, and the engine reads no more of it.
+        let Some(lsn) = segment_lsn(data, index)? else {
+            continue;
+        };
+        if lsn.saturating_add(SEGMENT_BYTES) <= snapshot {
+            continue;
+        }
+        let mut at = index * SEGMENT_BYTES;
+        let end = length.min(at + SEGMENT_BYTES);
+        while at < end {
+            let bytes = (end - at).min(READ_BYTES as u64);
+            let part = &mut part[..bytes as usize];
+            read_at(data, part, at)?;
+            if write_again {
+                platform::write_at(data, part, at)?;
+            }
+            at += bytes;
+        }
+    }
+    if write_again {
+        data.sync_data()
+    } else {
+        Ok(())
+    }
+}
+
+const READ_BYTES: usize = 1 << 20;
+
+/// How far the newest snapshot of the log goes, which is its name: what is older the engine does not read.
+fn newest_snapshot(store: &Path) -> io::Result<u64> {
+    let mut newest = 0;
+    for entry in fs::read_dir(store)? {
+        let name = entry?.file_name();
+        let lsn = name
+            .to_str()
+            .and_then(|name| u64::from_str_radix(name.strip_prefix("snap.")?, 16).ok());
+        newest = newest.max(lsn.unwrap_or(0));
+    }
+    Ok(newest)
+}
+
 /// Removes what an interrupted open or creation left. Only for a store that passed [`check`].
 pub(super) fn remove_leftovers(directory: &Directory) -> Result<(), OpenError> {
     remove_unfinished_creation(directory)?;
@@ -247,6 +299,33 @@ mod tests {
         assert_eq!(lsns.len() as u64, segments);
         assert!(lsns[lsns.len() - 1] >= (segments - 1) * S);
         assert!(lsns[lsns.len() - 1] < 100 * S);
+    }
+
+    #[test]
+    fn what_the_engine_would_take_for_the_end_of_its_log_is_an_error() {
+        let store = tempfile::tempdir().unwrap();
+        let readable = data(&[Some(0), None, Some(2)], 2 * S + 4096);
+        read_first(store.path(), &readable, false).unwrap();
+        let path = data_file(store.path());
+        fs::write(&path, [0; 4096]).unwrap();
+        // A file that is open for writing only stands for a disk that cannot read.
+        let unreadable = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        assert!(read_first(store.path(), &unreadable, false).is_err());
+    }
+
+    #[test]
+    fn the_newest_snapshot_is_the_one_that_goes_furthest() {
+        let store = tempfile::tempdir().unwrap();
+        assert_eq!(newest_snapshot(store.path()).unwrap(), 0);
+        for name in [
+            "snap.00000000000006C8",
+            "snap.0000000000800000",
+            "snap.0000000000FFFFFF.generating",
+            "conf",
+        ] {
+            fs::write(store.path().join(name), "").unwrap();
+        }
+        assert_eq!(newest_snapshot(store.path()).unwrap(), 0x0080_0000);
     }
 
     #[test]

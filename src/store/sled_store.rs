@@ -46,9 +46,9 @@ pub(crate) struct Opened {
     /// The store was created just now, with the initial rows.
     #[cfg(test)]
     pub(crate) created: bool,
-    /// The data file is shorter than sealed. sled may have given space back just before the process
-    /// died, or somebody has cut the file at such a place: recount all rows before the first commit.
-    /// Until then every opening says so again.
+    /// The data file is shorter than sealed: sled may have given space back just before the process
+    /// died, or somebody has cut the file at such a place. Or a commit has failed. Recount all rows before the
+    /// first commit. Until then every opening says so again.
     pub(crate) shrunk: bool,
 }
 
@@ -70,6 +70,9 @@ impl SledStore {
         let length = sled_files::check(&directory, seal.latest())?;
         // Before the first change: is the last user of these files really gone?
         let data = open_data_file(&directory.store(), &directory)?;
+        let doubted = seal.latest().doubted;
+        sled_files::read_first(&directory.store(), &data, doubted)
+            .map_err(io_error("reading", &directory.store()))?;
         sled_files::remove_leftovers(&directory)?;
         if length == Length::Shrunk {
             doubt(&mut seal, &directory)?;
@@ -153,6 +156,9 @@ impl Store for SledStore {
         if let Err(error) = &result {
             // The lock is held and it was empty: it cannot be set.
             let _ = self.failed.set(error.clone());
+            // What was written may be in the system's memory and never come to the disk: the next opening has to
+            // know. A restart of the system forgets both, so that it does not matter whether this is durable.
+            let _ = doubt(&mut seal, &self.directory);
         }
         result
     }
@@ -442,6 +448,25 @@ pub(super) mod tests {
         assert_eq!(store.sealed_sequence(), 9);
         assert_whole(&store);
         store.commit(12, put(b"b", b"1")).unwrap();
+    }
+
+    /// A device that cannot be synced stands for a disk that fails to.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn after_a_failed_sync_the_next_opening_is_in_doubt_of_what_it_finds() {
+        let dir = written();
+        let mut store = open(dir.path()).unwrap().store;
+        let no_disk = fs::File::open("/dev/null").unwrap();
+        let data = std::mem::replace(&mut store.engine.data, no_disk);
+        assert!(store.commit(10, put(b"a", b"1")).is_err());
+        store.engine.data = data;
+        drop(store);
+        let opened = open(dir.path()).unwrap();
+        assert!(opened.shrunk);
+        assert_whole(&opened.store);
+        opened.store.commit(11, put(b"b", b"1")).unwrap();
+        drop(opened);
+        assert!(!open(dir.path()).unwrap().shrunk);
     }
 
     #[test]
