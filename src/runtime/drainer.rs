@@ -6,7 +6,7 @@
 use super::command::Command;
 use super::engine::{Engine, Setup};
 use super::shared::{Engagement, Role, Shared, Threads, would_wait_for_itself};
-use super::worker::{Bench, Worker};
+use super::worker::{Bench, Haste, Worker};
 use crate::error::OpenError;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -65,7 +65,7 @@ impl Drainer {
 /// `None` when the queue is gone.
 fn run(shared: &Arc<Shared>, bench: &Bench, most: u64) -> Option<u64> {
     let store = shared.vault.store()?;
-    let mut worker = Worker::new(Arc::clone(shared), store, bench.clone()).untimed();
+    let mut worker = Worker::new(Arc::clone(shared), store, bench.clone()).with_haste(Haste::None);
     let mut ran = 0;
     loop {
         let most = u32::try_from(most - ran).unwrap_or(u32::MAX);

@@ -58,6 +58,19 @@ impl Engine {
 
     /// With the bench, for whoever runs what is handed out when there are no worker threads.
     pub(super) fn start_at_bench(setup: Setup) -> Result<(Arc<Self>, Bench), OpenError> {
+        let threads = Threaded {
+            store: Arc::clone(&setup.store),
+            workers: setup.workers,
+            keep_ended: setup.keep_ended,
+        };
+        let (engine, writer, bench) = Self::assemble(setup)?;
+        threads.start(&engine.shared, writer, &bench)?;
+        listen_to_clock(&engine.shared);
+        Ok((engine, bench))
+    }
+
+    /// Reads the store and makes durable what follows from it; no thread is started.
+    pub(super) fn assemble(setup: Setup) -> Result<(Arc<Self>, Writer, Bench), OpenError> {
         let dir = setup.dir.clone();
         let damaged = |StoreError(what): StoreError| OpenError::Damaged {
             dir: dir.clone(),
@@ -129,15 +142,7 @@ impl Engine {
 
         observe::opened(&dir, setup.workers, shared.operations.len());
         observe::recovered(unfinished);
-
-        let threads = Threaded {
-            store: setup.store,
-            workers: setup.workers,
-            keep_ended: setup.keep_ended,
-        };
-        threads.start(&shared, writer, &bench)?;
-        listen_to_clock(&shared);
-        Ok((engine, bench))
+        Ok((engine, writer, bench))
     }
 
     /// Starts nothing more and waits until what runs has ended; false when `limit` came first.
@@ -217,7 +222,7 @@ fn channels() -> (Outlets, Bench) {
     (outlets, bench)
 }
 
-/// What is left of a [`Setup`] when its threads are to be started.
+/// What a [`Setup`] says of the threads.
 struct Threaded {
     store: Arc<dyn Store>,
     workers: usize,
