@@ -43,7 +43,7 @@ impl World {
             (82..88, Some(batch)) => self.retry(batch),
             (88..92, Some(batch)) => self.steer(Ask::Delete(batch)),
             (92..94, Some(batch)) => self.steer(Ask::FailUndecodable(batch)),
-            (94..96, _) => self.steer(Ask::Pause(kind)),
+            (94..97, _) => self.steer(Ask::Pause(kind)),
             _ => self.steer(Ask::Unpause(kind)),
         }
     }
@@ -57,11 +57,9 @@ impl World {
     }
 
     fn send_submission(&self, content: Content, prepared: Submission) {
-        let text = format!("{content:?}");
-        let request = self.checker().asked(Ask::Submit(content));
         let (reply, answer) = bounded(1);
         let command = Command::Submit(Box::new(prepared), reply);
-        self.send(request, &text, command, Reply::Submitted(answer));
+        self.send(Ask::Submit(content), command, Reply::Submitted(answer));
     }
 
     fn draw_content(&self, kind: Kind) -> Content {
@@ -191,13 +189,16 @@ impl World {
             Ask::Submit(_) => None,
         };
         let Some(command) = command else { return };
-        let text = format!("{ask:?}");
-        let request = self.checker().asked(ask);
-        self.send(request, &text, command, Reply::Steered(answer));
+        self.send(ask, command, Reply::Steered(answer));
     }
 
-    fn send(&self, request: u64, what: &str, command: Command, reply: Reply) {
-        self.note(&Event::Asked { request, what });
+    fn send(&self, ask: Ask, command: Command, reply: Reply) {
+        let request = self.checker().next_request();
+        self.note(&Event::Asked {
+            request,
+            what: &ask,
+        });
+        self.checker().asked(ask);
         if let Some(process) = self.process().as_mut() {
             // The channel holds more than is ever sent between two steps of the writer; if it did not, there
             // would be no answer, as when the queue has failed.

@@ -138,9 +138,6 @@ impl SimulatedStore {
             hash: hash(&writes),
             fault: fate.name(),
         });
-        if world.is(Sabotage::ForgottenKeys) {
-            writes.0.retain(|(key, _)| key.first() != Some(&b'k'));
-        }
         if fate == Fate::CrashNotDone {
             if world.is(Sabotage::HalfCommits) {
                 let half = writes.0.split_off(writes.0.len() / 2);
@@ -189,7 +186,10 @@ impl Fate {
 
 impl Store for SimulatedStore {
     fn get(&self, key: &[u8]) -> Result<Option<Value>, StoreError> {
-        self.world()?;
+        let world = self.world()?;
+        if world.is(Sabotage::ForgottenKeys) && key.first() == Some(&b'k') {
+            return Ok(None);
+        }
         Ok(self.rows().get(key).cloned())
     }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// One entry of a submission. Its JSON is a list of numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "Numbers", try_from = "Numbers")]
 pub(super) struct Item {
     /// The submission that it was first in, and its place there: unique in a run.
@@ -19,7 +19,7 @@ pub(super) struct Item {
 }
 
 /// What the handler does with an item.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Script {
     Succeed,
     Fail,

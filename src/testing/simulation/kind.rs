@@ -2,7 +2,7 @@
 //! another matter.
 
 /// An operation of the simulated application.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Kind {
     /// Exactly once, some items with ordering keys.
     Pay,

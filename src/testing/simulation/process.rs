@@ -295,10 +295,9 @@ impl World {
                 });
         }
         for (request, answer) in &answers {
-            let text = format!("{answer:?}");
             self.note(&Event::Answered {
                 request: *request,
-                answer: &text,
+                answer: *answer,
             });
             let held = self.checker().answered(*request, *answer);
             self.judge(held);

@@ -1,5 +1,6 @@
 //! What happened in a run, in order: a hash of it for every run, the text for one that is looked at.
 
+use super::checker::{Answer, Ask};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use twox_hash::XxHash3_64;
@@ -22,11 +23,11 @@ pub(super) enum Event<'a> {
     },
     Asked {
         request: u64,
-        what: &'a str,
+        what: &'a Ask,
     },
     Answered {
         request: u64,
-        answer: &'a str,
+        answer: Answer,
     },
     /// A handler began.
     Began {

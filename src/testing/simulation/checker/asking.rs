@@ -5,8 +5,11 @@ use super::{Checker, Held, Rule, Violation, hold};
 use crate::testing::simulation::item::Item;
 use crate::testing::simulation::kind::Kind;
 
+/// Why a batch is known: its submitter was told.
+const ACKNOWLEDGED: &str = "acknowledged";
+
 /// A submission.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(in crate::testing::simulation) struct Content {
     pub(in crate::testing::simulation) kind: Kind,
     pub(in crate::testing::simulation) items: Vec<Item>,
@@ -19,7 +22,7 @@ pub(in crate::testing::simulation) struct Content {
 }
 
 /// What is asked for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub(in crate::testing::simulation) enum Ask {
     Submit(Content),
     Stop(u64),
@@ -31,7 +34,7 @@ pub(in crate::testing::simulation) enum Ask {
 }
 
 /// What was answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::testing::simulation) enum Answer {
     /// It is durable; for a submission, this batch.
     Batch(u64),
@@ -103,8 +106,13 @@ impl Checker {
         places.iter().map(|at| items[usize::from(*at)]).collect()
     }
 
-    /// Notes a request; its number.
-    pub(in crate::testing::simulation) fn asked(&mut self, ask: Ask) -> u64 {
+    /// The number of the next request.
+    pub(in crate::testing::simulation) fn next_request(&self) -> u64 {
+        self.next_request
+    }
+
+    /// Notes a request.
+    pub(in crate::testing::simulation) fn asked(&mut self, ask: Ask) {
         let (mut resumes, mut held) = (0, false);
         let ask = match ask {
             Ask::Submit(content) => {
@@ -158,10 +166,9 @@ impl Checker {
                 Asked::Unpause(kind)
             }
         };
-        self.next_request += 1;
         let request = Request { ask, resumes, held };
         self.requests.insert(self.next_request, request);
-        self.next_request
+        self.next_request += 1;
     }
 
     pub(in crate::testing::simulation) fn answered(
@@ -222,7 +229,7 @@ impl Checker {
 
     fn submission_answered(&mut self, number: usize, answer: Answer) -> Held {
         match answer {
-            Answer::Batch(batch) => self.bind(batch, number, "acknowledged"),
+            Answer::Batch(batch) => self.bind(batch, number, ACKNOWLEDGED),
             Answer::Before(batch) | Answer::Conflict(batch) => {
                 self.refuse(number)?;
                 let Some(first) = self.batch_of_key(batch, number)? else {
@@ -265,26 +272,48 @@ impl Checker {
     }
 
     fn refuse(&mut self, number: usize) -> Held {
-        let submission = &mut self.submissions[number];
-        if let Fate::Batch(batch) = submission.fate {
-            return hold(Rule::RefusedIsNotStored, false, || {
+        if let Fate::Batch(batch) = self.submissions[number].fate {
+            // Of equal submissions under one key nobody could tell whose the batch is, before the answers.
+            let twin = self.twin_of(batch);
+            hold(Rule::RefusedIsNotStored, twin.is_some(), || {
                 format!("submission {number} was refused and is batch {batch}")
-            });
+            })?;
+            if let (Some(twin), Some(known)) = (twin, self.batches.get_mut(&batch)) {
+                known.submission = twin;
+                self.submissions[twin].fate = Fate::Batch(batch);
+            }
         }
-        submission.fate = Fate::Refused;
+        self.submissions[number].fate = Fate::Refused;
         Ok(())
+    }
+
+    /// Another submission that the batch may just as well be, unless it is known whose it is.
+    fn twin_of(&self, batch: u64) -> Option<usize> {
+        let known = self.batches.get(&batch)?;
+        let content = self.content(known);
+        let twin = |other: &Submission| other.fate == Fate::Open && other.content == *content;
+        let found = self.submissions.iter().position(twin);
+        found.filter(|_| known.certain != ACKNOWLEDGED && content.key.is_some())
     }
 
     /// The submission is this batch.
     pub(super) fn bind(&mut self, batch: u64, number: usize, certain: &'static str) -> Held {
+        let twin = self.twin_of(batch);
         if let Some(known) = self.batches.get_mut(&batch) {
-            if certain == "acknowledged" {
+            let other = known.submission;
+            if other != number && twin == Some(number) {
+                known.submission = number;
+                self.submissions[number].fate = Fate::Batch(batch);
+                self.submissions[other].fate = Fate::Open;
+            }
+            if certain == ACKNOWLEDGED {
                 known.certain = certain;
             }
-            let other = known.submission;
-            return hold(Rule::SubmissionIsOneBatch, other == number, || {
-                format!("batch {batch} is that of submissions {other} and {number}")
-            });
+            return hold(
+                Rule::SubmissionIsOneBatch,
+                known.submission == number,
+                || format!("batch {batch} is that of submissions {other} and {number}"),
+            );
         }
         let submission = &mut self.submissions[number];
         match submission.fate {

@@ -1,6 +1,6 @@
 //! Attempts: what handlers do, and when.
 
-use super::known::{End, Known};
+use super::known::{End, Fate, Known};
 use super::{Checker, Held, Rule, hold};
 use crate::testing::simulation::item::{Act, Item};
 use crate::testing::simulation::operations::Call;
@@ -57,14 +57,12 @@ impl Checker {
     /// Learns of the batch, if this is the first that is seen of it.
     fn meet(&mut self, call: &Call, item: &Item, retry_of: Option<u64>) -> Held {
         if !self.batches.contains_key(&call.batch) {
-            let number = match retry_of {
-                None => Some(item.submission as usize),
-                Some(_) => self.submissions.iter().position(|submission| {
-                    submission.content.retry_of == retry_of
-                        && submission.fate == super::known::Fate::Open
-                        && submission.content.items.contains(item)
-                }),
-            };
+            let number = self.submissions.iter().position(|submission| {
+                let at = usize::from(call.index);
+                submission.fate == Fate::Open
+                    && submission.content.retry_of == retry_of
+                    && submission.content.items.get(at) == Some(item)
+            });
             let Some(number) = number else {
                 return hold(Rule::SubmissionIsOneBatch, false, || {
                     format!("nobody asked for batch {}, which started", call.batch)
