@@ -6,7 +6,7 @@ use super::sabotage::Sabotage;
 use super::trace::Event;
 use super::world::{World, id};
 use crate::error::OpenError;
-use crate::kernel::SliceId;
+use crate::kernel::{SliceId, Verdict};
 use crate::limits::Limits;
 use crate::queue::Queue;
 use crate::runtime::{
@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Batches that may be unfinished.
-const UNFINISHED: usize = 10;
+const UNFINISHED: usize = 7;
 
 /// How the writer ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,10 +107,10 @@ impl World {
         let store = self.disk.open(self, opening);
         let mut limits = Limits::default();
         limits.unfinished_batches = UNFINISHED;
-        let ahead_ms = if self.is(Sabotage::ClockAhead) {
-            700
-        } else {
-            0
+        let clock = match self.sabotage() {
+            Some(Sabotage::ClockAhead) => self.clock.ahead(700),
+            Some(Sabotage::ClockFast) => self.clock.at_pace(3),
+            _ => self.clock.clone(),
         };
         let setup = Setup {
             sealed_sequence: store.sequence(),
@@ -120,7 +120,7 @@ impl World {
             workers: 1 + usize::try_from(self.roll(4)).unwrap_or(0),
             limits,
             keep_ended: None,
-            clock: Arc::new(self.clock.ahead(ahead_ms)),
+            clock: Arc::new(clock),
             operations: operations::register(self, opening),
         };
         let stepper = Stepper::open(setup)?;
@@ -242,6 +242,15 @@ impl World {
         self.note(&Event::Delivered { worker, what });
         let report_number = process.delivered[worker];
         process.delivered[worker] += 1;
+        if self.is(Sabotage::LostReports) && what == "finished" && self.once_in(8) {
+            return true;
+        }
+        if self.is(Sabotage::WrongVerdicts)
+            && let Command::Finished(finished) = &mut report
+            && let Some(verdict) = finished.verdicts.first_mut()
+        {
+            *verdict = Verdict::Failed;
+        }
         let (first, second) = self.tear(report);
         process.held_back = second;
         process.outboxes[worker].deliver(first);

@@ -16,10 +16,10 @@ use crate::table::TableError;
 use std::sync::Arc;
 
 /// Steps of the rough time: at least, and by how many it varies.
-const STEPS: (u64, u64) = (60, 120);
+const STEPS: (u64, u64) = (40, 80);
 
 /// After so long with nothing to do, a batch that has not ended never will.
-const PATIENCE_MS: u64 = 60_000;
+const PATIENCE_MS: u64 = 20_000;
 
 /// Runs what the seed says.
 pub(super) fn run(
@@ -140,17 +140,28 @@ impl World {
             if self.go_on() {
                 continue;
             }
-            self.audit(false);
-            if self.free_what_is_held() || self.is_over() {
-                continue;
+            let left = self.unfinished();
+            if left.is_empty() || quiet_ms > PATIENCE_MS {
+                break;
             }
-            let held = self.checker().all_have_ended();
-            if held.is_ok() || quiet_ms > PATIENCE_MS {
-                return self.judge(held);
-            }
+            self.free_what_is_held(&left);
             quiet_ms += 500;
             self.clock.advance(500);
         }
+        self.audit(false);
+        let held = self.checker().all_have_ended();
+        self.judge(held);
+    }
+
+    fn unfinished(&self) -> Vec<Status> {
+        let Some(queue) = self.queue() else {
+            return Vec::new();
+        };
+        // What cannot be read is found by the audit.
+        let statuses = queue.batches(BatchFilter::all()).flatten();
+        statuses
+            .filter(|status| !status.state.has_ended())
+            .collect()
     }
 
     /// Everybody goes on by a step; false when nobody has anything to do.
@@ -165,31 +176,24 @@ impl World {
         went
     }
 
-    /// Asks for what is held up to go on; false when nothing is.
-    fn free_what_is_held(&self) -> bool {
-        let Some(queue) = self.queue() else {
-            return false;
-        };
-        let mut asked = false;
+    /// Asks for what is held up to go on.
+    fn free_what_is_held(&self, left: &[Status]) {
         let mut paused = Vec::new();
-        for status in queue.batches(BatchFilter::all()).flatten() {
+        for status in left {
             let kind = Kind::ALL
                 .into_iter()
                 .find(|kind| kind.name() == status.operation);
-            match (status.blocked, kind) {
+            match (&status.blocked, kind) {
                 (Some(Blocked::Undecodable { .. }), _) => {
                     self.steer(Ask::FailUndecodable(status.id.into()));
-                    asked = true;
                 }
                 (Some(Blocked::Paused { .. }), Some(kind)) if !paused.contains(&kind) => {
                     self.steer(Ask::Unpause(kind));
                     paused.push(kind);
-                    asked = true;
                 }
                 _ => {}
             }
         }
-        asked
     }
 
     /// Looks at everything; with `first`, right after the process began.

@@ -11,6 +11,8 @@ pub enum Sabotage {
     OutcomesBeforeCommit,
     /// A commit that deletes a batch is durable with the next commit only.
     DeletionsBeforeCommit,
+    /// A commit that pauses an operation or lets it go on is durable with the next commit only.
+    PausesBeforeCommit,
     /// The store forgets a commit now and then that it acknowledged.
     LostCommits,
     /// A crash in a commit leaves half of it.
@@ -37,4 +39,10 @@ pub enum Sabotage {
     MoreAttempts,
     /// The queue's clock is ahead of the world's.
     ClockAhead,
+    /// The queue's clock goes faster than the world's.
+    ClockFast,
+    /// What a worker reports is lost now and then.
+    LostReports,
+    /// A worker reports items as failed that succeeded.
+    WrongVerdicts,
 }

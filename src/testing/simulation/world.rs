@@ -63,6 +63,10 @@ impl World {
         }
     }
 
+    pub(super) fn sabotage(&self) -> Option<Sabotage> {
+        self.sabotage
+    }
+
     pub(super) fn is(&self, sabotage: Sabotage) -> bool {
         self.sabotage == Some(sabotage)
     }
@@ -200,6 +204,7 @@ impl World {
             Sabotage::AnswersBeforeCommit => sets(b'b'),
             Sabotage::OutcomesBeforeCommit => sets(b'z') && !sets(b'b'),
             Sabotage::DeletionsBeforeCommit => removes(b'b'),
+            Sabotage::PausesBeforeCommit => (sets(b'p') || removes(b'p')) && !sets(b'b'),
             Sabotage::LostCommits => self.once_in(4),
             _ => false,
         }
