@@ -10,13 +10,14 @@ use super::world::{World, id};
 use crate::error::{BatchError, ReadError};
 use crate::outcome::Outcome;
 use crate::queue::Queue;
+use crate::runtime::Live;
 use crate::status::{BatchFilter, Blocked, Status};
 use crate::store::{StoreError, vault};
 use crate::table::TableError;
 use std::sync::Arc;
 
 /// Steps of the rough time: at least, and by how many it varies.
-const STEPS: (u64, u64) = (40, 80);
+const STEPS: (u64, u64) = (30, 60);
 
 /// After so long with nothing to do, a batch that has not ended never will.
 const PATIENCE_MS: u64 = 20_000;
@@ -145,23 +146,21 @@ impl World {
                 break;
             }
             self.free_what_is_held(&left);
-            quiet_ms += 500;
-            self.clock.advance(500);
+            quiet_ms += 1_000;
+            self.clock.advance(1_000);
         }
         self.audit(false);
         let held = self.checker().all_have_ended();
         self.judge(held);
     }
 
-    fn unfinished(&self) -> Vec<Status> {
-        let Some(queue) = self.queue() else {
-            return Vec::new();
-        };
-        // What cannot be read is found by the audit.
-        let statuses = queue.batches(BatchFilter::all()).flatten();
-        statuses
-            .filter(|status| !status.state.has_ended())
-            .collect()
+    /// The batches that have not ended, in order.
+    fn unfinished(&self) -> Vec<Arc<Live>> {
+        let lives = self.queue().map(|queue| queue.shared().registry.all());
+        let mut lives = lives.unwrap_or_default();
+        lives.retain(|live| !live.progress().state.has_ended());
+        lives.sort_by_key(|live| live.id);
+        lives
     }
 
     /// Everybody goes on by a step; false when nobody has anything to do.
@@ -177,19 +176,21 @@ impl World {
     }
 
     /// Asks for what is held up to go on.
-    fn free_what_is_held(&self, left: &[Status]) {
-        let mut paused = Vec::new();
-        for status in left {
-            let kind = Kind::ALL
-                .into_iter()
-                .find(|kind| kind.name() == status.operation);
-            match (&status.blocked, kind) {
+    fn free_what_is_held(&self, left: &[Arc<Live>]) {
+        let Some(queue) = self.queue() else { return };
+        let mut unpaused = Vec::new();
+        for live in left {
+            let is_it = |kind: &Kind| kind.name() == &*live.operation_name;
+            match (
+                queue.shared().blocked(live),
+                Kind::ALL.into_iter().find(is_it),
+            ) {
                 (Some(Blocked::Undecodable { .. }), _) => {
-                    self.steer(Ask::FailUndecodable(status.id.into()));
+                    self.steer(Ask::FailUndecodable(live.id.into()));
                 }
-                (Some(Blocked::Paused { .. }), Some(kind)) if !paused.contains(&kind) => {
+                (Some(Blocked::Paused { .. }), Some(kind)) if !unpaused.contains(&kind) => {
                     self.steer(Ask::Unpause(kind));
-                    paused.push(kind);
+                    unpaused.push(kind);
                 }
                 _ => {}
             }
