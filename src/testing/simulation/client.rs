@@ -20,7 +20,7 @@ use std::time::{Duration, UNIX_EPOCH};
 const ITEMS: u64 = 8;
 
 /// How many different idempotency keys there are.
-const IDEMPOTENCY_KEYS: u64 = 5;
+const IDEMPOTENCY_KEYS: u64 = 2;
 
 /// How many different ordering keys.
 const ORDERING_KEYS: u64 = 3;
@@ -37,13 +37,13 @@ impl World {
             return;
         };
         match (self.roll(100), batch) {
-            (0..60, _) => self.submit(kind),
-            (60..72, Some(batch)) => self.steer(Ask::Stop(batch)),
-            (72..82, Some(batch)) => self.steer(Ask::Resume(batch)),
-            (82..88, Some(batch)) => self.retry(batch),
-            (88..92, Some(batch)) => self.steer(Ask::Delete(batch)),
-            (92..94, Some(batch)) => self.steer(Ask::FailUndecodable(batch)),
-            (94..97, _) => self.steer(Ask::Pause(kind)),
+            (0..45, _) => self.submit(kind),
+            (45..57, Some(batch)) => self.steer(Ask::Stop(batch)),
+            (57..65, Some(batch)) => self.steer(Ask::Resume(batch)),
+            (65..80, Some(batch)) => self.retry(batch),
+            (80..87, Some(batch)) => self.steer(Ask::Delete(batch)),
+            (87..89, Some(batch)) => self.steer(Ask::FailUndecodable(batch)),
+            (89..93, _) => self.steer(Ask::Pause(kind)),
             _ => self.steer(Ask::Unpause(kind)),
         }
     }
@@ -63,7 +63,7 @@ impl World {
     }
 
     fn draw_content(&self, kind: Kind) -> Content {
-        let key = self.once_in(4).then(|| self.roll(IDEMPOTENCY_KEYS));
+        let key = self.once_in(3).then(|| self.roll(IDEMPOTENCY_KEYS));
         let key = key.and_then(|key| u8::try_from(key).ok());
         let repeated = key.filter(|_| !self.once_in(4));
         let repeated = repeated.and_then(|key| self.checker().submitted_under(kind, key).cloned());

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Batches that may be unfinished.
-const UNFINISHED: usize = 7;
+const UNFINISHED: usize = 8;
 
 /// How the writer ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,8 +105,10 @@ impl World {
 
     fn try_open(self: &Arc<Self>, opening: u64) -> Result<Process, OpenError> {
         let store = self.disk.open(self, opening);
-        let mut limits = Limits::default();
-        limits.unfinished_batches = UNFINISHED;
+        let limits = Limits {
+            unfinished_batches: UNFINISHED,
+            ..Limits::default()
+        };
         let clock = match self.sabotage() {
             Some(Sabotage::ClockAhead) => self.clock.ahead(700),
             Some(Sabotage::ClockFast) => self.clock.at_pace(3),

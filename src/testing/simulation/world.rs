@@ -20,6 +20,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Steps within steps, at most.
 const DEPTH: usize = 4;
 
+/// How seldom the process ends inside a handler or a commit. A run has some hundreds of chances.
+const CRASH_ONCE_IN: u64 = 400;
+
 pub(super) struct World {
     sabotage: Option<Sabotage>,
     dice: Mutex<Dice>,
@@ -218,6 +221,9 @@ impl World {
     pub(super) fn meanwhile(&self, opening: u64) {
         if self.depth() >= DEPTH || !self.lives(opening) {
             return;
+        }
+        if self.is_rough() && self.once_in(CRASH_ONCE_IN) {
+            return self.crash();
         }
         let steps = self.roll(6).saturating_sub(3);
         self.depth.fetch_add(1, Ordering::Relaxed);

@@ -77,16 +77,14 @@ impl Checker {
         self.submissions.len()
     }
 
-    /// What was submitted under an idempotency key before, last.
+    /// What was first submitted under an idempotency key.
     pub(in crate::testing::simulation) fn submitted_under(
         &self,
         kind: Kind,
         key: u8,
     ) -> Option<&Content> {
-        let contents = self.submissions.iter().rev().map(|s| &s.content);
-        contents
-            .filter(|content| (content.kind, content.key) == (kind, Some(key)))
-            .last()
+        let mut contents = self.submissions.iter().map(|s| &s.content);
+        contents.find(|content| (content.kind, content.key) == (kind, Some(key)))
     }
 
     /// Whether failed items of the batch are about to be run again.
@@ -133,7 +131,6 @@ impl Checker {
                     let stop = &mut known.stop;
                     stop.resumes += 1;
                     stop.resumes_open += 1;
-                    stop.may_go_on = true;
                     held = std::mem::take(&mut stop.holds);
                     stop.may_hold |= held;
                     resumes = stop.resumes;
@@ -161,7 +158,6 @@ impl Checker {
             Ask::Unpause(kind) => {
                 let pause = self.pauses.entry(kind).or_default();
                 pause.may_hold |= std::mem::take(&mut pause.holds);
-                pause.may_go_on = true;
                 pause.unpauses_open += 1;
                 Asked::Unpause(kind)
             }
@@ -194,7 +190,6 @@ impl Checker {
                 pause.pauses_open -= 1;
                 if answer == Answer::Done && pause.unpauses_open == 0 {
                     pause.holds = true;
-                    pause.may_go_on = false;
                 }
                 Ok(())
             }
@@ -353,7 +348,6 @@ impl Checker {
             // A resume that is under way may come after it.
             if answer == Answer::Done && stop.resumes_open == 0 {
                 stop.holds = true;
-                stop.may_go_on = false;
             }
         }
         Ok(())
@@ -371,7 +365,6 @@ impl Checker {
             } else if request.held && is_last {
                 // It changed nothing.
                 stop.holds = true;
-                stop.may_go_on = false;
             }
         }
         self.there_unless_gone(batch, answer)

@@ -50,8 +50,6 @@ pub(super) struct Stop {
     pub(super) holds: bool,
     /// Asked for since it was last settled, and not refused.
     pub(super) may_hold: bool,
-    /// A resume was asked for since a stop last held for certain.
-    pub(super) may_go_on: bool,
     /// Somebody asked for one at some time: the batch's place in the order is not that of its submission.
     pub(super) ever: bool,
     /// How often a resume was asked for.
@@ -66,7 +64,6 @@ pub(super) struct Stop {
 pub(super) struct Pause {
     pub(super) holds: bool,
     pub(super) may_hold: bool,
-    pub(super) may_go_on: bool,
     pub(super) unpauses_open: u32,
     pub(super) pauses_open: u32,
 }

@@ -122,7 +122,6 @@ impl Checker {
             let stop = &mut known.stop;
             stop.holds = state == State::Stopped || look.status.stop_requested;
             stop.may_hold = stop.holds;
-            stop.may_go_on = false;
         }
         Ok(())
     }
@@ -147,7 +146,7 @@ impl Checker {
         )?;
         let went = (known.state, status.state);
         let stop = &known.stop;
-        let may_resume = stop.may_go_on || stop.resumes > 0;
+        let may_resume = stop.resumes > 0;
         let is_legal = match went {
             (State::Completed, to) => to == State::Completed,
             (State::Stopped, to) => to == State::Stopped || may_resume,
@@ -250,7 +249,6 @@ impl Checker {
         )?;
         pause.holds = is_paused;
         pause.may_hold = is_paused;
-        pause.may_go_on = false;
         Ok(())
     }
 
