@@ -52,7 +52,7 @@ struct Parent {
     retries: BTreeMap<BatchId, Vec<u16>>,
 }
 
-fn prepare(
+pub(crate) fn prepare(
     shared: &Arc<Shared>,
     live: &Arc<Live>,
     operation: OperationIndex,

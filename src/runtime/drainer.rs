@@ -6,7 +6,7 @@
 use super::command::Command;
 use super::engine::{Engine, Setup};
 use super::shared::{Engagement, Role, Shared, Threads, would_wait_for_itself};
-use super::worker::{Bench, Worker};
+use super::worker::{Bench, Haste, Worker};
 use crate::error::OpenError;
 use crate::store::marks::Marks;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -72,7 +72,7 @@ impl Drainer {
 fn run(shared: &Arc<Shared>, marks: &Arc<dyn Marks>, bench: &Bench, most: u64) -> Option<u64> {
     let store = shared.vault.store()?;
     let worker = Worker::new(Arc::clone(shared), store, Arc::clone(marks), bench.clone());
-    let mut worker = worker.untimed();
+    let mut worker = worker.with_haste(Haste::None);
     let mut ran = 0;
     loop {
         let most = u32::try_from(most - ran).unwrap_or(u32::MAX);

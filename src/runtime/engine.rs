@@ -60,6 +60,20 @@ impl Engine {
 
     /// With the bench, for whoever runs what is handed out when there are no worker threads.
     pub(super) fn start_at_bench(setup: Setup) -> Result<(Arc<Self>, Bench), OpenError> {
+        let threads = Threaded {
+            store: Arc::clone(&setup.store),
+            marks: Arc::clone(&setup.marks),
+            workers: setup.workers,
+            keep_ended: setup.keep_ended,
+        };
+        let (engine, writer, bench) = Self::assemble(setup)?;
+        threads.start(&engine.shared, writer, &bench)?;
+        listen_to_clock(&engine.shared);
+        Ok((engine, bench))
+    }
+
+    /// Reads the store and makes durable what follows from it; no thread is started.
+    pub(super) fn assemble(setup: Setup) -> Result<(Arc<Self>, Writer, Bench), OpenError> {
         let dir = setup.dir.clone();
         let damaged = |StoreError(what): StoreError| OpenError::Damaged {
             dir: dir.clone(),
@@ -113,12 +127,6 @@ impl Engine {
             Arc::clone(&durable_writes),
             table_names,
         );
-        let crew = Crew {
-            shared: Arc::downgrade(&shared),
-            store: Arc::clone(&setup.store),
-            marks: Arc::clone(&marks),
-            bench: bench.clone(),
-        };
         let mut writer = Writer::new(
             Arc::clone(&shared),
             inbox,
@@ -128,9 +136,6 @@ impl Engine {
             lessor,
             durable_writes,
         );
-        if setup.workers > 0 {
-            writer.replace_with(move || crew.replace());
-        }
         let unfinished = loaded.active.len();
         writer
             .recover(loaded, &marks.noted())
@@ -144,16 +149,7 @@ impl Engine {
 
         observe::opened(&dir, setup.workers, shared.operations.len());
         observe::recovered(unfinished);
-
-        let threads = Threaded {
-            store: setup.store,
-            marks,
-            workers: setup.workers,
-            keep_ended: setup.keep_ended,
-        };
-        threads.start(&shared, writer, &bench)?;
-        listen_to_clock(&shared);
-        Ok((engine, bench))
+        Ok((engine, writer, bench))
     }
 
     /// Starts nothing more and waits until what runs has ended; false when `limit` came first.
@@ -233,7 +229,7 @@ fn channels() -> (Outlets, Bench) {
     (outlets, bench)
 }
 
-/// What is left of a [`Setup`] when its threads are to be started.
+/// What a [`Setup`] says of the threads.
 struct Threaded {
     store: Arc<dyn Store>,
     marks: Arc<dyn Marks>,
@@ -242,7 +238,21 @@ struct Threaded {
 }
 
 impl Threaded {
-    fn start(self, shared: &Arc<Shared>, writer: Writer, bench: &Bench) -> Result<(), OpenError> {
+    fn start(
+        self,
+        shared: &Arc<Shared>,
+        mut writer: Writer,
+        bench: &Bench,
+    ) -> Result<(), OpenError> {
+        if self.workers > 0 {
+            let crew = Crew {
+                shared: Arc::downgrade(shared),
+                store: Arc::clone(&self.store),
+                marks: Arc::clone(&self.marks),
+                bench: bench.clone(),
+            };
+            writer.replace_with(move || crew.replace());
+        }
         let (lives, writer_lives) = bounded(0);
         start_watchdog(shared, writer_lives)?;
         for _ in 0..self.workers {

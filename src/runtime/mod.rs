@@ -27,6 +27,8 @@ pub(crate) mod retention;
 mod round;
 mod shared;
 mod steering;
+#[cfg(feature = "testing")]
+mod stepper;
 mod tables;
 mod waiters;
 mod watchdog;
@@ -34,6 +36,8 @@ mod worker;
 mod writer;
 
 pub(crate) use beat::Beat;
+#[cfg(feature = "testing")]
+pub(crate) use command::Finished;
 pub(crate) use command::{
     Command, Deletion, Idempotency, Resolution, RetryOrigin, Steered, Submission, Submitted,
 };
@@ -49,5 +53,7 @@ pub(crate) use live::{Live, Origin, Progress};
 pub(crate) use shared::{
     Counts, Engagement, Registered, Role, Shared, WriterCounters, is_engaged, would_wait_for_itself,
 };
+#[cfg(feature = "testing")]
+pub(crate) use stepper::{Outbox, SteppedWorker, SteppedWriter, Stepper, WriterStep};
 pub(crate) use tables::Tables;
 pub(crate) use waiters::Seat;

@@ -17,6 +17,8 @@ use crate::store::{Store, StoreError, Value, codec, keys};
 use crossbeam_channel::{Receiver, Sender};
 use std::ops::Range;
 use std::sync::Arc;
+#[cfg(feature = "testing")]
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// The holder of the lease gives it back after this long, when other work waits.
@@ -33,6 +35,31 @@ pub(crate) struct Bench {
     pub(crate) lease_home: Sender<Box<Tables>>,
 }
 
+/// When slices end early, and the lease goes back while there is work for it.
+#[derive(Debug)]
+pub(super) enum Haste {
+    /// When they have taken long.
+    ByTime,
+    /// Never.
+    #[cfg(feature = "testing")]
+    None,
+    /// While it says so.
+    #[cfg(feature = "testing")]
+    OnRequest(Arc<AtomicBool>),
+}
+
+impl Haste {
+    fn is_due(&self, time: Duration, limit: Duration) -> bool {
+        match self {
+            Self::ByTime => time >= limit,
+            #[cfg(feature = "testing")]
+            Self::None => false,
+            #[cfg(feature = "testing")]
+            Self::OnRequest(asked) => asked.load(Ordering::Relaxed),
+        }
+    }
+}
+
 /// A handler that was quicker has not forked: asking costs as much as a quick handler takes.
 const FORK_TIME: Duration = Duration::from_micros(5);
 
@@ -45,8 +72,7 @@ pub(crate) struct Worker {
     leased: Receiver<Job>,
     writer: Sender<Command>,
     lease_home: Sender<Box<Tables>>,
-    /// Slices end early when they have run for long.
-    timed: bool,
+    haste: Haste,
     /// Attempts that this worker has run.
     attempts: u64,
     /// The lease, while this worker holds it.
@@ -91,7 +117,7 @@ impl Worker {
             leased,
             writer,
             lease_home,
-            timed: true,
+            haste: Haste::ByTime,
             attempts: 0,
             tables: None,
             chunk: None,
@@ -116,11 +142,14 @@ impl Worker {
 
     /// A worker whose slices do not depend on how long handlers take.
     #[cfg(feature = "testing")]
-    pub(super) fn untimed(self) -> Self {
-        Self {
-            timed: false,
-            ..self
-        }
+    pub(super) fn with_haste(self, haste: Haste) -> Self {
+        Self { haste, ..self }
+    }
+
+    /// A worker that hands its results to somebody other than the writer.
+    #[cfg(feature = "testing")]
+    pub(super) fn reporting_to(self, writer: Sender<Command>) -> Self {
+        Self { writer, ..self }
     }
 
     /// Runs what was handed out; how many attempts that was, `None` when the writer is gone.
@@ -147,7 +176,8 @@ impl Worker {
             // After a slice that came back unfinished the next one may hold later items of the same
             // batch: the kernel sees to it before it grants the lease again.
             let whole = self.begin(&job)?;
-            if !whole || (since.elapsed() > LEASE_TIME && !self.work.is_empty()) {
+            let is_due = self.haste.is_due(since.elapsed(), LEASE_TIME);
+            if !whole || (is_due && !self.work.is_empty()) {
                 break;
             }
         }
@@ -219,7 +249,7 @@ impl Worker {
             self.mark(now);
             let has_run = !finished.verdicts.is_empty();
             let written = workspace.tables.as_ref().map_or(0, Tables::slice_bytes);
-            let is_due = (self.timed && now >= limits::SLICE_TIME)
+            let is_due = self.haste.is_due(now, limits::SLICE_TIME)
                 || finished.block.bytes() + written >= BLOCK_BYTES;
             if !job.live.gate.lets_pass() || (has_run && is_due) {
                 break;

@@ -167,13 +167,29 @@ impl Writer {
                 return self.fail(reason);
             }
         }
+        self.end();
+    }
+
+    /// The queue is closed and nothing is in flight.
+    pub(super) fn end(self) {
         self.shared.vault.close();
         self.shared.hub.end(None);
         // The channel keeps what comes in from now on: who waits for an answer must not wait for that.
         self.shared.wake_all();
     }
 
-    fn receive(&mut self) -> Option<Command> {
+    /// Whether [`receive`](Self::receive) would wait.
+    #[cfg(feature = "testing")]
+    pub(super) fn would_wait(&self) -> bool {
+        let through = self.closing && self.kernel.slices_in_flight() == 0 && self.lease.is_some();
+        let to_close = self.shared.is_closed() && !self.closing;
+        let wake = self.kernel.next_wake().filter(|_| !self.closing);
+        let is_due = wake.is_some_and(|due| due <= self.shared.timeline.now());
+        let waits = self.deferred.is_empty() && !self.round.has_writes();
+        waits && !through && !to_close && !is_due && self.commands.is_empty()
+    }
+
+    pub(super) fn receive(&mut self) -> Option<Command> {
         if let Some(command) = self.deferred.pop_front() {
             return Some(command);
         }
@@ -204,7 +220,7 @@ impl Writer {
         }
     }
 
-    fn tick(&mut self, first: Command) -> Result<(), StoreError> {
+    pub(super) fn tick(&mut self, first: Command) -> Result<(), StoreError> {
         if let Some(reason) = self.shared.failure() {
             // Another thread has met a failure, and said so to everybody.
             return Err(StoreError(reason.to_owned()));
@@ -374,7 +390,7 @@ impl Writer {
                     self.goes_on(operation);
                 }
                 Output::Recall { slice } => recalled.extend(self.recall(slice)),
-                Output::Ended { batch, view } => self.end(batch, &view),
+                Output::Ended { batch, view } => self.end_batch(batch, &view),
                 Output::Defect { batch, error } => {
                     return Err(StoreError(format!("batch {batch}: {error}")));
                 }
@@ -489,7 +505,7 @@ impl Writer {
         }
     }
 
-    fn end(&mut self, batch: BatchId, view: &BatchView) {
+    fn end_batch(&mut self, batch: BatchId, view: &BatchView) {
         if let Some(Active { live, failures, .. }) = self.active.remove(&batch) {
             let progress = Progress::new(view, failures, None);
             let state = progress.state;
@@ -617,7 +633,7 @@ impl Writer {
     }
 
     /// The queue has failed.
-    fn fail(mut self, reason: String) {
+    pub(super) fn fail(mut self, reason: String) {
         let _ = self
             .kernel
             .handle(Input::CommitFailed, Timestamp::default());

@@ -158,6 +158,8 @@ mod disk;
 mod drain;
 mod fuzzing;
 mod recount;
+#[doc(hidden)]
+pub mod simulation;
 
 pub use assertions::Assertions;
 pub use clock::ManualClock;
