@@ -88,7 +88,7 @@ fn ext4_holds_what_was_acknowledged_at_any_moment() -> Tested {
     };
     let (mut copies, mut round) = (0, 0);
     while copies < wanted {
-        copies += watch_a_run(round, wanted - copies, "")?;
+        copies += watch_a_run(round, wanted - copies, false)?;
         round += 1;
     }
     report(&format!(
@@ -97,17 +97,16 @@ fn ext4_holds_what_was_acknowledged_at_any_moment() -> Tested {
     Ok(())
 }
 
-/// The copies must notice when the library does not sync.
+/// The copies must notice an acknowledgement that comes before its commit. Without the library's syncs they lose
+/// nothing: the storage engine writes over what is already allocated, and this device keeps what `sync_file_range`
+/// brings to it, because it has no cache of its own.
 #[test]
 #[ignore = "needs root and loop devices; see the head of the file"]
-fn ext4_without_the_syncs_of_the_library_loses_what_was_acknowledged() -> Tested {
+fn ext4_shows_a_hasty_acknowledgement() -> Tested {
     for round in 0..20 {
-        if let Err(error) = watch_a_run(round, 20, "data-syncs") {
+        if let Err(error) = watch_a_run(round, 40, true) {
             let error = error.to_string();
-            assert!(
-                error.contains("acknowledged"),
-                "for another reason: {error}"
-            );
+            assert!(error.contains("LostBatch"), "for another reason: {error}");
             return Ok(());
         }
     }
@@ -115,14 +114,14 @@ fn ext4_without_the_syncs_of_the_library_loses_what_was_acknowledged() -> Tested
 }
 
 /// A run on a new file system, and at most `wanted` copies of it.
-fn watch_a_run(round: u64, wanted: u64, lie: &'static str) -> Tested<u64> {
+fn watch_a_run(round: u64, wanted: u64, hasty: bool) -> Tested<u64> {
     let scratch = scratch()?;
     let image = scratch.path().join("image");
     fs::File::create(&image)?.set_len(IMAGE_BYTES)?;
     run("mkfs.ext4", &["-q", "-F", &text(&image)])?;
     let mut script = Run::new(scratch.path(), 10);
     script.sessions = 6;
-    script.lie = lie;
+    script.hasty = hasty;
     let mount = Mount::new(&image, &script.watched())?;
     let mut child = script.spawn()?;
     let watched = copy_now_and_then(&script, &mount, &mut child, round, wanted);
