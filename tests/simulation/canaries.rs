@@ -44,9 +44,7 @@ canaries! {
     a_gate_that_does_not_close_at_a_pause_is_noticed: OpenPauses, PauseHoldsItems;
     effects_after_their_outcome_are_noticed: EffectsAfterOutcomes, EffectsAreOutcomes;
     effects_before_their_outcome_are_noticed: EffectsBeforeOutcomes, EffectsAreOutcomes;
-    a_worker_that_begins_what_was_taken_back_is_noticed: HeedlessWorkers, StopHoldsItems, AttemptsAreCounted,
-        PauseHoldsItems, KeysAreOrdered, ConcurrencyIsLimited, DeletedIsGone;
-    an_item_that_was_taken_back_and_runs_twice_is_noticed: HeedlessWorkers, AttemptsAreCounted, StopHoldsItems,
+    a_worker_that_begins_what_was_taken_back_is_noticed: HeedlessWorkers, AttemptsAreCounted, StopHoldsItems,
         PauseHoldsItems, KeysAreOrdered, ConcurrencyIsLimited, DeletedIsGone;
     a_batch_that_recovery_overlooks_is_noticed: OverlookedBatch, StoreIsSound;
     a_forgotten_idempotency_key_is_noticed: ForgottenKeys, KeyIsOneBatch;
@@ -56,5 +54,5 @@ canaries! {
     a_clock_that_is_ahead_is_noticed: ClockAhead, NotBefore;
     a_clock_that_is_fast_is_noticed: ClockFast, RetryWaits, NotBefore;
     a_lost_report_is_noticed: LostReports, BatchesEnd;
-    a_count_that_is_not_of_the_outcomes_is_noticed: WrongVerdicts, CountsAreOutcomes, AttemptsAreCounted, KeysAreOrdered;
+    a_count_that_is_not_of_the_outcomes_is_noticed: WrongVerdicts, CountsAreOutcomes, AttemptsAreCounted, KeysAreOrdered, OutcomeIsTheHandlers;
 }

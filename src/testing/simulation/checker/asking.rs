@@ -1,6 +1,6 @@
 //! What clients ask for, and what they are answered.
 
-use super::known::{Fate, Known, Submission};
+use super::known::{Fate, Known, Stop, Submission};
 use super::{Checker, Held, Rule, Violation, hold};
 use crate::testing::simulation::item::Item;
 use crate::testing::simulation::kind::Kind;
@@ -55,8 +55,18 @@ pub(in crate::testing::simulation) enum Answer {
 #[derive(Debug)]
 pub(super) struct Request {
     ask: Asked,
-    /// For a resume: how many had been asked for, and whether a stop held.
+    /// Of a stop or resume: what had been asked for of the batch before.
+    before: Before,
+}
+
+/// What was asked for of a batch before a stop or resume.
+#[derive(Debug, Clone, Copy, Default)]
+struct Before {
     resumes: u64,
+    stops: u64,
+    /// A request of the other kind had no answer yet: either may take effect first.
+    is_beside: bool,
+    /// A stop held for certain.
     held: bool,
 }
 
@@ -111,7 +121,7 @@ impl Checker {
 
     /// Notes a request.
     pub(in crate::testing::simulation) fn asked(&mut self, ask: Ask) {
-        let (mut resumes, mut held) = (0, false);
+        let mut before = Before::default();
         let ask = match ask {
             Ask::Submit(content) => {
                 let fate = Fate::Open;
@@ -120,20 +130,22 @@ impl Checker {
             }
             Ask::Stop(batch) => {
                 if let Some(known) = self.batches.get_mut(&batch) {
-                    known.stop.may_hold = true;
-                    known.stop.ever = true;
-                    known.stop.stops_open += 1;
+                    let stop = &mut known.stop;
+                    before = stop.before(stop.resumes_open > 0);
+                    stop.may_hold = true;
+                    stop.ever = true;
+                    stop.stops += 1;
+                    stop.stops_open += 1;
                 }
                 Asked::Stop(batch)
             }
             Ask::Resume(batch) => {
                 if let Some(known) = self.batches.get_mut(&batch) {
                     let stop = &mut known.stop;
+                    before = stop.before(stop.stops_open > 0);
                     stop.resumes += 1;
                     stop.resumes_open += 1;
-                    held = std::mem::take(&mut stop.holds);
-                    stop.may_hold |= held;
-                    resumes = stop.resumes;
+                    stop.may_hold |= std::mem::take(&mut stop.holds);
                 }
                 Asked::Resume(batch)
             }
@@ -162,7 +174,7 @@ impl Checker {
                 Asked::Unpause(kind)
             }
         };
-        let request = Request { ask, resumes, held };
+        let request = Request { ask, before };
         self.requests.insert(self.next_request, request);
         self.next_request += 1;
     }
@@ -181,7 +193,7 @@ impl Checker {
         }
         match request.ask {
             Asked::Submission(number) => self.submission_answered(number, answer),
-            Asked::Stop(batch) => self.stop_answered(batch, answer),
+            Asked::Stop(batch) => self.stop_answered(batch, &request, answer),
             Asked::Resume(batch) => self.resume_answered(batch, &request, answer),
             Asked::Delete(batch) => self.delete_answered(batch, answer),
             Asked::FailUndecodable(batch) => self.there_unless_gone(batch, answer),
@@ -341,30 +353,27 @@ impl Checker {
         Ok(())
     }
 
-    fn stop_answered(&mut self, batch: u64, answer: Answer) -> Held {
+    fn stop_answered(&mut self, batch: u64, request: &Request, answer: Answer) -> Held {
         if let Some(known) = self.batches.get_mut(&batch) {
-            let stop = &mut known.stop;
+            let (stop, before) = (&mut known.stop, request.before);
             stop.stops_open = stop.stops_open.saturating_sub(1);
-            // A resume that is under way may come after it.
-            if answer == Answer::Done && stop.resumes_open == 0 {
-                stop.holds = true;
-            }
+            let is_alone = !before.is_beside && stop.resumes == before.resumes;
+            stop.holds |= answer == Answer::Done && is_alone;
         }
         Ok(())
     }
 
     fn resume_answered(&mut self, batch: u64, request: &Request, answer: Answer) -> Held {
         if let Some(known) = self.batches.get_mut(&batch) {
-            let stop = &mut known.stop;
+            let (stop, before) = (&mut known.stop, request.before);
             stop.resumes_open = stop.resumes_open.saturating_sub(1);
-            let is_last = stop.resumes == request.resumes;
+            let is_last = stop.resumes == before.resumes + 1;
+            let is_alone = !before.is_beside && stop.stops == before.stops;
             if answer == Answer::Done {
-                if is_last && stop.stops_open == 0 && !stop.holds {
-                    stop.may_hold = false;
-                }
-            } else if request.held && is_last {
+                stop.may_hold &= !(is_last && is_alone);
+            } else {
                 // It changed nothing.
-                stop.holds = true;
+                stop.holds |= before.held && is_last;
             }
         }
         self.there_unless_gone(batch, answer)
@@ -391,5 +400,16 @@ impl Checker {
             may_be_gone || answer != Answer::NotFound,
             || format!("batch {batch} is said not to be there"),
         )
+    }
+}
+
+impl Stop {
+    fn before(&self, is_beside: bool) -> Before {
+        Before {
+            resumes: self.resumes,
+            stops: self.stops,
+            is_beside,
+            held: self.holds,
+        }
     }
 }

@@ -54,6 +54,8 @@ pub(super) struct Stop {
     pub(super) ever: bool,
     /// How often a resume was asked for.
     pub(super) resumes: u64,
+    /// As often, a stop.
+    pub(super) stops: u64,
     /// Resumes without an answer yet.
     pub(super) resumes_open: u32,
     pub(super) stops_open: u32,
