@@ -63,6 +63,7 @@
 //! | watch and steer a batch | [`Batch`], [`Status`], [`Report`], [`Outcomes`], [`Watch`], [`Events`] |
 //! | pause, prune, list | [`Queue::pause`], [`Queue::prune`], [`Queue::batches`] with a [`BatchFilter`] |
 //! | look from outside | [`Queue::stats`], [`observe`] |
+//! | see that nothing is lost or changed | [`verify`], [`Builder::verify`] |
 //! | know what can be refused, and why | [`limits`], [`SubmitError`], [`BatchError`], [`WaitError`], [`OpenError`] |
 //! | award, spend and balance loyalty points | the module `loyalty`, with the feature of that name |
 //! | test | the module `testing`, with the feature of that name |
@@ -123,6 +124,7 @@ mod table;
 mod target;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod verification;
 mod waiting;
 mod watch;
 
@@ -150,6 +152,9 @@ pub use status::{BatchFilter, Blocked, Report, Status};
 pub use store::rows::Rows;
 pub use submission::SubmitOptions;
 pub use table::{KeyRange, Table, TableError, TableKey};
+pub use verification::{
+    FINDINGS, Finding, FindingKind, Verification, Verify, VerifyError, verify, verify_with,
+};
 pub use watch::Watch;
 
 /// The README's examples are tests.

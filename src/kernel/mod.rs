@@ -30,7 +30,7 @@ mod schedule;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use batch::{BatchState, Recovered};
+pub(crate) use batch::{BadEvent, BatchState, Recovered};
 pub(crate) use engine::{BatchView, Kernel};
 pub(crate) use event::{Event, Fate, ItemEvent};
 pub(crate) use input::{

@@ -18,6 +18,7 @@ use crate::process;
 use crate::store::record::{FORMAT, Meta};
 use crate::store::vault::{self, Committer, Vault};
 use crate::store::{Store, StoreError, codec, keys};
+use crate::verification::{self, Verify};
 use crossbeam_channel::{Receiver, bounded, unbounded};
 #[cfg(feature = "testing")]
 use std::collections::BTreeSet;
@@ -41,6 +42,7 @@ pub(crate) struct Setup {
     pub(crate) workers: usize,
     pub(crate) limits: Limits,
     pub(crate) keep_ended: Option<Duration>,
+    pub(crate) verify: Verify,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) operations: Vec<Registration>,
 }
@@ -67,6 +69,12 @@ impl Engine {
         let meta = read_meta(&setup)?;
         if setup.recount {
             vault::recount(&*setup.store, &meta).map_err(damaged)?;
+        }
+        if setup.verify == Verify::Full {
+            let found = verification::check_opened(&*setup.store, setup.sealed_sequence);
+            if !found.is_clean() {
+                return Err(damaged(StoreError(found.first_findings())));
+            }
         }
         let vault = Arc::new(Vault::new(Arc::clone(&setup.store)));
         let next_batch = BatchId(meta.next_batch);

@@ -6,11 +6,14 @@
 //! the rule "nothing is seen before it is durable" on top.
 
 pub(crate) mod codec;
+mod copy;
 mod directory;
 pub(crate) mod journal;
+pub(crate) mod key_kind;
 pub(crate) mod keys;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod memory;
+pub(crate) mod readable;
 pub(crate) mod record;
 pub(crate) mod rows;
 mod seal;
@@ -21,10 +24,13 @@ pub(crate) mod vault;
 
 #[cfg(test)]
 mod conformance;
+#[cfg(all(test, unix))]
+mod directory_access;
 #[cfg(test)]
 mod sled_damage;
 
-pub(crate) use directory::Directory;
+pub(crate) use copy::{Copied, Part, Scratch};
+pub(crate) use directory::{Directory, Untouched};
 pub(crate) use sled_store::SledStore;
 
 use std::ops::Deref;

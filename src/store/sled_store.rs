@@ -253,7 +253,7 @@ fn create(directory: &Directory, cache_bytes: u64, initial: Writes) -> Result<()
         .map_err(|error| not_created(directory, error))?;
     sled_files::remove_unfinished_creation(directory)?;
     let new = directory.store_new();
-    fs::create_dir(&new).map_err(io_error("creating", &new))?;
+    platform::create_private_directory(&new).map_err(io_error("creating", &new))?;
 
     let data = open_data_file(&new, directory)?;
     let mut engine = Engine::start(&new, data, cache_bytes, directory)?;
@@ -274,6 +274,8 @@ fn create(directory: &Directory, cache_bytes: u64, initial: Writes) -> Result<()
             StoreError("sled could not close it".to_owned()),
         ));
     }
+    // sled creates with the process's mask; what it creates later is below this directory.
+    platform::make_private(&new).map_err(io_error("setting the modes in", &new))?;
     sled_files::sync_new_store(&new).map_err(io_error("syncing", &new))?;
 
     // Sequence 0: nobody has been told anything yet, so this seal may be found without a store.

@@ -58,7 +58,7 @@ impl Vault {
         state.views += 1;
         Some(View {
             store,
-            _counted: Counted(self),
+            _counted: OneOfViews(self),
         })
     }
 
@@ -135,10 +135,10 @@ impl Vault {
 pub(crate) struct View<'a> {
     store: Arc<dyn Store>,
     /// Last: who waits for the last view means to open the store again.
-    _counted: Counted<'a>,
+    _counted: OneOfViews<'a>,
 }
 
-struct Counted<'a>(&'a Vault);
+struct OneOfViews<'a>(&'a Vault);
 
 impl View<'_> {
     pub(crate) fn store(&self) -> &dyn Store {
@@ -154,7 +154,7 @@ impl View<'_> {
     }
 }
 
-impl Drop for Counted<'_> {
+impl Drop for OneOfViews<'_> {
     fn drop(&mut self) {
         if process::is_forked() {
             // The view is the parent's too, and there is nobody here who waits for it.
@@ -377,36 +377,66 @@ fn tally(spaces: &mut Vec<Space>, key: &[u8], value: &[u8], added: bool) {
 
 /// Counts all rows and compares with what the meta record says; the first difference is the error.
 pub(crate) fn recount(store: &dyn Store, meta: &Meta) -> Result<(), StoreError> {
-    let mut found: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    let mut counted = Counted::default();
     for row in store.scan(&[], &keys::successor(&[u8::MAX])) {
         let (key, value) = row?;
         if &*key == keys::META {
             continue;
         }
         codec::open(&key, &value)?;
-        let space = keys::table_of(&key).unwrap_or_default();
-        let (rows, sum) = found.entry(space.to_owned()).or_default();
-        *rows += 1;
-        *sum = sum.wrapping_add(codec::row_hash(&key, &value));
+        counted.add(&key, &value);
     }
-    for space in &meta.spaces {
-        let (rows, sum) = found.remove(&space.name).unwrap_or_default();
-        if (rows, sum) != (space.rows, space.sum) {
-            let name = &space.name;
+    match counted.differences(&meta.spaces).into_iter().next() {
+        None => Ok(()),
+        Some(difference) => Err(StoreError(difference)),
+    }
+}
+
+/// The sums of rows that were counted.
+#[derive(Debug, Default)]
+pub(crate) struct Counted {
+    spaces: Vec<Space>,
+}
+
+impl Counted {
+    /// Counts a row, which is not the meta record.
+    pub(crate) fn add(&mut self, key: &[u8], value: &[u8]) {
+        tally(&mut self.spaces, key, value, true);
+    }
+
+    /// What the meta record should say.
+    pub(crate) fn into_spaces(self) -> Vec<Space> {
+        self.spaces
+    }
+
+    /// Where this is not what the meta record says.
+    pub(crate) fn differences(self, expected: &[Space]) -> Vec<String> {
+        let mut found: BTreeMap<String, Space> = self
+            .spaces
+            .into_iter()
+            .map(|space| (space.name.clone(), space))
+            .collect();
+        let mut differences = Vec::new();
+        for space in expected {
+            let (rows, sum) = found
+                .remove(&space.name)
+                .map_or((0, 0), |found| (found.rows, found.sum));
+            if (rows, sum) == (space.rows, space.sum) {
+                continue;
+            }
             let expected = space.rows;
-            return Err(StoreError(format!(
+            differences.push(format!(
                 "{} should have {expected} rows and has {rows}, or some of them changed",
-                if name.is_empty() {
+                if space.name.is_empty() {
                     "the engine's own records".to_owned()
                 } else {
-                    format!("table {name:?}")
+                    format!("table {:?}", space.name)
                 },
-            )));
+            ));
         }
-    }
-    match found.keys().next() {
-        None => Ok(()),
-        Some(name) => Err(StoreError(format!("rows of an unknown table {name:?}"))),
+        let unknown = found.into_keys();
+        differences.extend(unknown.map(|name| format!("rows of an unknown table {name:?}")));
+        differences
     }
 }
 
