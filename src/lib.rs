@@ -84,6 +84,7 @@
 // docs.rs marks what a feature adds.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod backup;
 mod batch;
 mod builder;
 mod canonical;
@@ -128,6 +129,7 @@ mod verification;
 mod waiting;
 mod watch;
 
+pub use backup::{Backup, BackupError};
 pub use batch::{Batch, BatchType, Json};
 pub use builder::Builder;
 pub use clock::{Clock, SystemClock, Wake};

@@ -55,6 +55,18 @@ impl Directory {
         Self::take(dir.to_owned())
     }
 
+    /// Takes an empty or new directory; says what it found when there is anything in it.
+    pub(super) fn lock_empty(dir: &Path) -> Result<Result<NewDirectory, String>, OpenError> {
+        let path = std::path::absolute(dir).map_err(io_error("resolving the path", dir))?;
+        let existed = path.exists();
+        create_with_parents(&path)?;
+        if let Some(found) = names(&path)?.into_iter().next() {
+            return Ok(Err(found));
+        }
+        let directory = Self::take(path)?;
+        Ok(Ok(NewDirectory { directory, existed }))
+    }
+
     fn take(path: PathBuf) -> Result<Self, OpenError> {
         let lock_path = path.join(LOCK);
         let lock = platform::private_file()
@@ -117,6 +129,32 @@ impl Directory {
     fn write_lock_text(&self, text: &str) -> io::Result<()> {
         self.lock.set_len(0)?;
         platform::write_at(&self.lock, text.as_bytes(), 0)
+    }
+}
+
+/// An exclusively held directory that was empty.
+#[derive(Debug)]
+pub(super) struct NewDirectory {
+    pub(super) directory: Directory,
+    /// Whether it was there before.
+    existed: bool,
+}
+
+impl NewDirectory {
+    /// Leaves it as it was found, as far as that goes.
+    pub(super) fn undo(self) {
+        let path = self.directory.path.clone();
+        // What makes it no store to be opened goes last.
+        for name in [STORE_NEW, STORE, SEAL_NEW, SEAL] {
+            let path = path.join(name);
+            let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
+        }
+        let _ = fs::remove_file(path.join(LOCK));
+        drop(self.directory);
+        if !self.existed {
+            // Not when somebody has put something in it meanwhile.
+            let _ = fs::remove_dir(&path);
+        }
     }
 }
 
@@ -265,14 +303,7 @@ fn refuse_link(path: &Path) -> Result<Option<FileType>, OpenError> {
 
 /// Refuses a directory that somebody else keeps files in. Reads only.
 fn refuse_foreign(path: &Path) -> Result<(), OpenError> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(path).map_err(io_error("reading", path))? {
-        let entry = entry.map_err(io_error("reading", path))?;
-        names.push(entry.file_name().to_string_lossy().into_owned());
-    }
-    names.retain(|name| name != MOUNT_LEFTOVER);
-    names.sort();
-
+    let names = names(path)?;
     let lock = lock_text(&path.join(LOCK));
     if lock
         .as_deref()
@@ -297,6 +328,18 @@ fn refuse_foreign(path: &Path) -> Result<(), OpenError> {
         }),
         None => Ok(()),
     }
+}
+
+/// The names of what is in a directory, in order.
+fn names(path: &Path) -> Result<Vec<String>, OpenError> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(path).map_err(io_error("reading", path))? {
+        let entry = entry.map_err(io_error("reading", path))?;
+        names.push(entry.file_name().to_string_lossy().into_owned());
+    }
+    names.retain(|name| name != MOUNT_LEFTOVER);
+    names.sort();
+    Ok(names)
 }
 
 /// The beginning of a lock file; none if there is none. An unreadable one (Windows: locked) is ours as

@@ -5,6 +5,7 @@
 //! how they are framed in `codec`, which keys there are in `keys`. [`vault`] puts the meta record and
 //! the rule "nothing is seen before it is durable" on top.
 
+pub(crate) mod backup;
 pub(crate) mod codec;
 mod copy;
 mod directory;
@@ -13,6 +14,7 @@ pub(crate) mod key_kind;
 pub(crate) mod keys;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod memory;
+pub(crate) mod new_store;
 pub(crate) mod readable;
 pub(crate) mod record;
 pub(crate) mod rows;

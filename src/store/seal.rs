@@ -24,6 +24,9 @@ const SLOT_BYTES: usize = 56;
 /// Slots do not share a page, so no torn page takes both.
 const SLOT_OFFSETS: [u64; 2] = [0, 4096];
 
+/// The sequence in the seal of a store that is being filled with rows from elsewhere: no store reaches it.
+pub(super) const INCOMPLETE: u64 = u64::MAX;
+
 /// What was acknowledged when a slot was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sealed {

@@ -6,6 +6,7 @@
 //! [`Committer`] owns the meta record, which every commit rewrites: sequence, next batch id, and the
 //! row counts and sums by which a lost row is found.
 
+use super::backup::Changes;
 use super::record::{FORMAT, Meta, Space};
 use super::{Scan, Store, StoreError, Value, Writes, codec, keys};
 use crate::kernel::BatchId;
@@ -13,7 +14,7 @@ use crate::process;
 use crate::waiting;
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// Where readers find the store while it is open and sound.
@@ -30,6 +31,8 @@ struct State {
     /// Those who hold the store and read no rows of it: no commit waits for them.
     glances: usize,
     committing: bool,
+    /// Backups under way, which have to know what changes behind them.
+    backups: Vec<Weak<Changes>>,
 }
 
 impl Vault {
@@ -40,6 +43,7 @@ impl Vault {
                 views: 0,
                 glances: 0,
                 committing: false,
+                backups: Vec::new(),
             }),
             changed: Condvar::new(),
         }
@@ -82,6 +86,22 @@ impl Vault {
         self.state().glances -= 1;
         self.changed.notify_all();
         Some(size)
+    }
+
+    /// Has commits note what they change, from the next one on.
+    pub(crate) fn note_changes(&self, changes: &Arc<Changes>) {
+        self.state().backups.push(Arc::downgrade(changes));
+    }
+
+    /// Tells backups what is about to change. No view is held by then.
+    fn changing(&self, writes: &Writes) {
+        self.state().backups.retain(|changes| {
+            let changes = changes.upgrade();
+            if let Some(changes) = &changes {
+                changes.note(writes);
+            }
+            changes.is_some()
+        });
     }
 
     /// Lets go of the store, and turns everybody away. It closes when the last handler that uses it
@@ -308,11 +328,13 @@ impl Committer {
         then: impl FnOnce(Duration),
     ) -> Result<(), StoreError> {
         let writes = self.prepare(group, next_batch);
-        let (store, sequence) = (&self.store, self.meta.sequence);
-        self.vault.exclusively(|| {
+        let (vault, store, sequence) = (&self.vault, &self.store, self.meta.sequence);
+        vault.exclusively(|| {
             begins();
+            let writes = writes?;
+            vault.changing(&writes);
             let since = Instant::now();
-            store.commit(sequence, writes?)?;
+            store.commit(sequence, writes)?;
             then(since.elapsed());
             Ok(())
         })
