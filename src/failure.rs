@@ -47,6 +47,9 @@ impl Failure {
     /// The code of a [`TableError`](crate::TableError) that a handler returned with `?`; the message is its
     /// text.
     pub const TABLE_ERROR: &'static str = "table_error";
+    /// The code of an item in a store that was [salvaged](crate::salvage), whose outcome could not be read any more:
+    /// it may have run.
+    pub const OUTCOME_LOST: &'static str = "outcome_lost";
     /// Not a failure's code, but where [`Report::failures`](crate::Report::failures) counts the failures of a
     /// batch that has more than [`limits::FAILURE_CODES`] different codes: those whose codes are not
     /// among the alphabetically first.

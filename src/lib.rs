@@ -63,7 +63,7 @@
 //! | watch and steer a batch | [`Batch`], [`Status`], [`Report`], [`Outcomes`], [`Watch`], [`Events`] |
 //! | pause, prune, list | [`Queue::pause`], [`Queue::prune`], [`Queue::batches`] with a [`BatchFilter`] |
 //! | look from outside | [`Queue::stats`], [`observe`] |
-//! | see that nothing is lost or changed | [`verify`], [`Builder::verify`] |
+//! | see that nothing is lost or changed; keep a copy; save what can be read | [`verify`], [`Builder::verify`]; [`Queue::backup`]; [`salvage`] |
 //! | know what can be refused, and why | [`limits`], [`SubmitError`], [`BatchError`], [`WaitError`], [`OpenError`] |
 //! | award, spend and balance loyalty points | the module `loyalty`, with the feature of that name |
 //! | test | the module `testing`, with the feature of that name |
@@ -117,6 +117,7 @@ mod queue;
 mod read;
 mod retry_failed;
 mod runtime;
+mod salvage;
 mod stats;
 mod status;
 mod store;
@@ -149,6 +150,7 @@ pub use outcome::{ItemOutcome, Outcome, Outcomes};
 pub use position::Position;
 pub use queue::{Batches, Queue};
 pub use read::Reader;
+pub use salvage::{LOSSES, Loss, Salvage, SalvageError, salvage};
 pub use stats::{OperationStats, Stats, Timing, WriterStats};
 pub use status::{BatchFilter, Blocked, Report, Status};
 pub use store::rows::Rows;

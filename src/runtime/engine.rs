@@ -16,7 +16,8 @@ use crate::limits::{self, Limits};
 use crate::observe;
 use crate::process;
 use crate::store::record::{FORMAT, Meta};
-use crate::store::vault::{self, Committer, Vault};
+use crate::store::row_sums;
+use crate::store::vault::{Committer, Vault};
 use crate::store::{Store, StoreError, codec, keys};
 use crate::verification::{self, Verify};
 use crossbeam_channel::{Receiver, bounded, unbounded};
@@ -68,7 +69,7 @@ impl Engine {
         };
         let meta = read_meta(&setup)?;
         if setup.recount {
-            vault::recount(&*setup.store, &meta).map_err(damaged)?;
+            row_sums::recount(&*setup.store, &meta).map_err(damaged)?;
         }
         if setup.verify == Verify::Full {
             let found = verification::check_opened(&*setup.store, setup.sealed_sequence);
@@ -200,7 +201,7 @@ pub(crate) fn recount(setup: &Setup) -> Result<BTreeSet<BatchId>, OpenError> {
         touched: true,
     };
     let meta = read_meta(setup)?;
-    vault::recount(&*setup.store, &meta).map_err(damaged)?;
+    row_sums::recount(&*setup.store, &meta).map_err(damaged)?;
     let rows = setup.store.scan(&[], &keys::successor(&[u8::MAX]));
     let batches = rows.filter_map(|row| row.map(|(key, _)| keys::goes_with(&key)).transpose());
     batches.collect::<Result<_, _>>().map_err(damaged)

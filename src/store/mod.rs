@@ -17,6 +17,7 @@ pub(crate) mod memory;
 pub(crate) mod new_store;
 pub(crate) mod readable;
 pub(crate) mod record;
+pub(crate) mod row_sums;
 pub(crate) mod rows;
 mod seal;
 mod sled_engine;

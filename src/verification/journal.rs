@@ -8,7 +8,7 @@ use crate::store::record::Header;
 use crate::store::{Store, StoreError, keys};
 use std::collections::BTreeSet;
 
-use super::rows::is_json;
+use super::rows::is_sound;
 
 /// What a journal adds up to, as far as it can be read.
 pub(crate) struct Added {
@@ -88,20 +88,17 @@ impl Added {
     }
 
     fn note(&mut self, entry: &Entry<'_>) {
-        let Entry::Item(ItemEntry { index, end, .. }) = entry else {
+        let Entry::Item(item) = entry else {
             return;
         };
-        let json = match end {
-            End::Succeeded(output) => Some(*output),
-            End::Failed(failure) => {
-                self.failures.add(&failure.code);
-                self.failed.insert(*index);
-                failure.details.as_deref()
-            }
-            End::Retry { failure, .. } => failure.details.as_deref(),
-        };
-        if let Some(Err(StoreError(what))) = json.map(is_json) {
-            self.wrong.push((Some(*index), what));
+        let ItemEntry { index, end, .. } = item;
+        if let End::Failed(failure) = end {
+            self.failures.add(&failure.code);
+            self.failed.insert(*index);
+        }
+        if !is_sound(item) {
+            let what = "its output or its failure's details are not JSON";
+            self.wrong.push((Some(*index), what.to_owned()));
         }
     }
 }

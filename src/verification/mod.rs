@@ -8,12 +8,14 @@
 //! with the store, only with its largest batch.
 
 mod batches;
-pub(crate) mod journal;
+mod journal;
 mod report;
 mod rows;
 
 #[cfg(all(test, feature = "testing"))]
 mod tests;
+
+pub(crate) use rows::{each_item, is_json, is_json_bytes, is_sound, unreadable};
 
 pub use report::{FINDINGS, Finding, FindingKind, Verification};
 
@@ -171,7 +173,7 @@ fn read_meta(store: &dyn Store) -> Result<Meta, StoreError> {
 }
 
 /// A store that this library cannot read is not for it to judge.
-fn refuse_newer(store: &dyn Store, dir: &Path) -> Result<(), OpenError> {
+pub(crate) fn refuse_newer(store: &dyn Store, dir: &Path) -> Result<(), OpenError> {
     let Ok(Some(value)) = store.get(keys::META) else {
         return Ok(());
     };

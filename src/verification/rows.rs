@@ -2,11 +2,11 @@
 
 use super::{Finding, FindingKind, Verification};
 use crate::kernel::BatchId;
-use crate::store::journal::Segment;
+use crate::store::journal::{End, ItemEntry, Segment};
 use crate::store::key_kind::KeyKind;
 use crate::store::readable::{Gap, ReadableRows};
 use crate::store::record::{Header, Meta, PausedOperation, Summary, Unfinished, UsedKey};
-use crate::store::vault::Counted;
+use crate::store::row_sums::Counted;
 use crate::store::{Store, StoreError, Value, codec, keys};
 use serde::de::IgnoredAny;
 
@@ -44,7 +44,7 @@ pub(super) fn check(store: &dyn Store, meta: Option<&Meta>, found: &mut Verifica
     }
 }
 
-pub(super) fn unreadable(gap: &Gap) -> Finding {
+pub(crate) fn unreadable(gap: &Gap) -> Finding {
     let StoreError(error) = &gap.error;
     let after = gap.after.as_deref().map_or_else(
         || "from the beginning".to_owned(),
@@ -114,10 +114,7 @@ impl Rows<'_> {
             }
             KeyKind::Row { .. } => {
                 self.found.table_rows += 1;
-                let json = codec::open(key, value)?;
-                let json = std::str::from_utf8(json)
-                    .map_err(|error| StoreError(format!("the row is no text: {error}")))?;
-                is_json(json)
+                codec::open(key, value).and_then(is_json_bytes)
             }
         }
     }
@@ -156,7 +153,7 @@ impl Rows<'_> {
 }
 
 /// Calls `look` with the JSON of each item of a chunk, and counts them.
-pub(super) fn each_item(
+pub(crate) fn each_item(
     key: &[u8],
     value: &[u8],
     mut look: impl FnMut(&str) -> Result<(), StoreError>,
@@ -172,7 +169,21 @@ pub(super) fn each_item(
     Ok(items)
 }
 
-pub(super) fn is_json(text: &str) -> Result<(), StoreError> {
+pub(crate) fn is_json_bytes(bytes: &[u8]) -> Result<(), StoreError> {
+    let text = std::str::from_utf8(bytes);
+    is_json(text.map_err(|error| StoreError(format!("it is no text: {error}")))?)
+}
+
+/// Whether outputs and details are JSON.
+pub(crate) fn is_sound(item: &ItemEntry<'_>) -> bool {
+    let json = match &item.end {
+        End::Succeeded(output) => Some(*output),
+        End::Failed(failure) | End::Retry { failure, .. } => failure.details.as_deref(),
+    };
+    json.is_none_or(|json| is_json(json).is_ok())
+}
+
+pub(crate) fn is_json(text: &str) -> Result<(), StoreError> {
     match serde_json::from_str::<IgnoredAny>(text) {
         Ok(_) => Ok(()),
         // Not what the parser says: it may quote the content.

@@ -11,5 +11,6 @@ mod backups;
 mod child;
 mod damage;
 mod damages;
+mod salvaging;
 mod store;
 mod verifying;

@@ -50,7 +50,8 @@ impl Operation for Echo {
     type Guarantee = AtLeastOnce;
 
     fn run(&self, n: u64, _cx: &mut Context<AtLeastOnce>) -> Result<String, Failure> {
-        Ok(n.to_string().repeat(400))
+        // Several of the storage engine's segments in all: damage in the last one is the easy case.
+        Ok(n.to_string().repeat(3_200))
     }
 }
 
@@ -122,4 +123,11 @@ pub(crate) fn copy_directory(from: &Path, to: &Path) -> Tested {
         }
     }
     Ok(())
+}
+
+/// Works on a store that was [`written`], so that an old copy of a file of it is old.
+pub(crate) fn more(dir: &Path) -> Tested {
+    let queue = builder(dir).open()?;
+    queue.submit::<Add>(5_000..5_060)?.wait()?;
+    Ok(queue.shutdown(PATIENCE)?)
 }
