@@ -1,18 +1,26 @@
 //! A handle on one batch.
 
 use crate::error::{BatchError, WaitError};
+use crate::failure::{self, Failure};
 use crate::items::Items;
 use crate::kernel::BatchId;
 use crate::operation::Operation;
-use crate::outcome::Outcomes;
+use crate::outcome::{Outcomes, read_error};
 use crate::process;
 use crate::retry_failed;
-use crate::runtime::{Command, Deletion, Live, Progress, Shared, Steered, would_wait_for_itself};
+use crate::runtime::{
+    Command, Deletion, Live, Progress, Resolution, Shared, Steered, would_wait_for_itself,
+    write_output,
+};
 use crate::status::{Blocked, Report, Status};
+use crate::store::journal::{Block, End, ItemEntry};
 use crate::target;
 use crate::watch::Watch;
 use crossbeam_channel::Sender;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -33,7 +41,7 @@ pub trait BatchType: sealed::Sealed {
     /// What items are read as.
     type Item: DeserializeOwned;
     /// What outputs are read as.
-    type Output: DeserializeOwned;
+    type Output: Serialize + DeserializeOwned;
 }
 
 impl BatchType for Json {
@@ -182,6 +190,37 @@ impl<O> Batch<O> {
         }
     }
 
+    /// Says what became of an item that is [in doubt](crate::Outcome::InDoubt): its output, or how it failed. Durable
+    /// when this returns, and the item's outcome from then on. It is said once: a batch that has ended stays ended,
+    /// and one that runs may end by it.
+    ///
+    /// # Errors
+    /// [`BatchError::NotInDoubt`] when the item is not in doubt, also because somebody has said so before;
+    /// [`BatchError::InvalidOutput`], [`BatchError::Unregistered`], [`BatchError::Unreadable`] when its journal is
+    /// damaged, [`BatchError::Unknown`] when the queue failed on the way.
+    pub fn resolve(
+        &self,
+        index: usize,
+        outcome: Result<O::Output, Failure>,
+    ) -> Result<Status, BatchError>
+    where
+        O: BatchType,
+    {
+        self.check()?;
+        if self.is_unregistered() {
+            return Err(self.unregistered());
+        }
+        let id = self.live.id;
+        let not_in_doubt = || BatchError::NotInDoubt { id, index };
+        let at = u16::try_from(index).map_err(|_| not_in_doubt())?;
+        let resolution = resolution(at, outcome)?;
+        let live = Arc::clone(&self.live);
+        match self.steer(|reply| Command::Resolve(live, Box::new(resolution), reply)) {
+            Err(BatchError::NotInDoubt { .. }) => Err(not_in_doubt()),
+            answer => answer.map(|()| self.shown(&self.live.progress())),
+        }
+    }
+
     fn is_unregistered(&self) -> bool {
         self.shared.blocked(&self.live) == Some(Blocked::Unregistered)
     }
@@ -199,6 +238,7 @@ impl<O> Batch<O> {
             Steered::NotEnded { state } => Err(BatchError::NotEnded { id, state }),
             Steered::NotFound => Err(BatchError::NotFound { id }),
             Steered::Ended => Err(BatchError::Ended { id }),
+            Steered::NotInDoubt => Err(BatchError::NotInDoubt { id, index: 0 }),
             _ => Ok(()),
         }
     }
@@ -313,7 +353,7 @@ impl<O> Batch<O> {
         Ok(Report {
             status,
             duration,
-            failures: progress.failures.to_map(),
+            failures: failures(&progress),
         })
     }
 
@@ -364,6 +404,52 @@ impl<O: BatchType> Batch<O> {
         self.check()?;
         Outcomes::open(&self.shared, &self.live)
     }
+}
+
+/// What is stored of an item's resolution.
+fn resolution<T: Serialize>(
+    index: u16,
+    outcome: Result<T, Failure>,
+) -> Result<Resolution, BatchError> {
+    let mut json = Vec::new();
+    let (output, failure) = match outcome {
+        Ok(output) => {
+            write_output(&output, &mut json).map_err(|failure| BatchError::InvalidOutput {
+                index: usize::from(index),
+                reason: failure.message,
+            })?;
+            (String::from_utf8_lossy(&json), None)
+        }
+        Err(failure) => (Cow::default(), Some(failure)),
+    };
+    let details = failure
+        .as_ref()
+        .and_then(|failure| failure.details.as_ref());
+    let details = details.map(failure::stored_details);
+    let entry = failure
+        .as_ref()
+        .map(|failure| failure.to_entry(details.as_deref()));
+    let failure_code = entry.as_ref().map(|entry| entry.code.to_string());
+    let item = ItemEntry {
+        index,
+        // What runs at most once has made one.
+        attempt: 1,
+        end: entry.map_or(End::Succeeded(&output), End::Failed),
+    };
+    let block = Block::resolution(item).map_err(read_error)?;
+    Ok(Resolution {
+        index,
+        block,
+        failure_code,
+    })
+}
+
+fn failures(progress: &Progress) -> BTreeMap<String, u64> {
+    let mut failures = progress.failures.to_map();
+    if progress.in_doubt > 0 {
+        *failures.entry(Failure::IN_DOUBT.to_owned()).or_default() += u64::from(progress.in_doubt);
+    }
+    failures
 }
 
 impl<O> Clone for Batch<O> {

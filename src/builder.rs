@@ -10,6 +10,7 @@ use crate::operation::{Guarantee, Operation};
 use crate::process;
 use crate::queue::Queue;
 use crate::runtime::{Engine, Registration, Setup, Typed};
+use crate::store::marks::{MarkFile, Marks};
 use crate::store::vault;
 use crate::store::{Directory, SledStore, StoreError, Writes};
 use crate::verification::Verify;
@@ -253,33 +254,38 @@ impl Builder {
         self.check()?;
         process::settle()?;
         let directory = Directory::lock(&self.dir)?;
+        let marks = directory.marks();
         let initial = initial_rows()?;
         let opened = SledStore::open(directory, self.cache_bytes, || initial)?;
         let sealed_sequence = opened.store.sealed_sequence();
         let recount = opened.shrunk;
-        Ok(self.setup(Arc::new(opened.store), sealed_sequence, recount))
+        let marks = Arc::new(MarkFile::open(&marks)?);
+        Ok(self.setup(Arc::new(opened.store), marks, sealed_sequence, recount))
     }
 
     #[cfg(feature = "testing")]
     pub(crate) fn start(
         self,
         store: Arc<dyn crate::store::Store>,
+        marks: Arc<dyn Marks>,
         sealed_sequence: u64,
         recount: bool,
     ) -> Result<Queue, OpenError> {
-        let engine = Engine::start(self.setup(store, sealed_sequence, recount))?;
+        let engine = Engine::start(self.setup(store, marks, sealed_sequence, recount))?;
         Ok(Queue::new(engine))
     }
 
     pub(crate) fn setup(
         self,
         store: Arc<dyn crate::store::Store>,
+        marks: Arc<dyn Marks>,
         sealed_sequence: u64,
         recount: bool,
     ) -> Setup {
         let works = !self.without_workers;
         Setup {
             store,
+            marks,
             sealed_sequence,
             recount,
             workers: if works { self.worker_count() } else { 0 },

@@ -2,9 +2,9 @@
 
 use crate::kernel::Timestamp;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Where a queue gets its time from.
 ///
@@ -14,6 +14,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub trait Clock: Send + Sync + 'static {
     /// The time now.
     fn now(&self) -> SystemTime;
+
+    /// The time since some moment, on a scale that nobody sets: what [time-outs](crate::Operation::timeout) are measured
+    /// on. Default: the system's monotonic clock.
+    fn elapsed(&self) -> Duration {
+        static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+        ORIGIN.elapsed()
+    }
 
     /// Asks the clock to call `wake` whenever its time has jumped, so that waits which are over are
     /// noticed at once. A clock that only flows, like the system's, has nothing to do.
@@ -95,6 +102,11 @@ impl Timeline {
             );
         }
         Timestamp(now_ms.max(latest_ms))
+    }
+
+    /// The time on a scale that nobody sets.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.clock.elapsed()
     }
 
     /// The latest time given out: does not ask the clock.

@@ -1,9 +1,9 @@
 //! What a handler is given besides its item. Its guarantee decides what that is.
 
-use crate::kernel::{BatchId, SliceItem, Timestamp};
-use crate::operation::{AtLeastOnce, ExactlyOnce, Guarantee};
+use crate::kernel::{BatchId, Promise, SliceItem, Timestamp};
+use crate::operation::{AtLeastOnce, AtMostOnce, ExactlyOnce, Guarantee};
 use crate::queue::Queue;
-use crate::runtime::{Gate, Origin, Shared, Tables};
+use crate::runtime::{Beat, Gate, Origin, Shared, Tables};
 use crate::store::rows::Rows;
 use crate::table::{KeyRange, Table, TableError, TableKey};
 use serde::Serialize;
@@ -21,28 +21,41 @@ pub(crate) struct Workspace {
     pub(crate) created_at: Timestamp,
     pub(crate) origin: Option<Arc<Origin>>,
     pub(crate) gate: Arc<Gate>,
+    /// Says when the handler's time is up.
+    pub(crate) beat: Arc<Beat>,
     /// There while the worker holds the lease.
     pub(crate) tables: Option<Tables>,
 }
 
 pub(crate) mod sealed {
     pub trait Guarantee: Sized + 'static {
-        const EXACTLY_ONCE: bool;
+        const EXACTLY_ONCE: bool = false;
+        const AT_MOST_ONCE: bool = false;
     }
 
     impl Guarantee for super::ExactlyOnce {
         const EXACTLY_ONCE: bool = true;
     }
 
-    impl Guarantee for super::AtLeastOnce {
-        const EXACTLY_ONCE: bool = false;
+    impl Guarantee for super::AtLeastOnce {}
+
+    impl Guarantee for super::AtMostOnce {
+        const AT_MOST_ONCE: bool = true;
+    }
+}
+
+/// The guarantee, for the kernel.
+pub(crate) fn promise<G: Guarantee>() -> Promise {
+    match (G::EXACTLY_ONCE, G::AT_MOST_ONCE) {
+        (true, _) => Promise::ExactlyOnce,
+        (_, true) => Promise::AtMostOnce,
+        _ => Promise::AtLeastOnce,
     }
 }
 
 /// What a handler knows of the attempt it is making, and what its guarantee lets it do.
 ///
-/// Tables exist only for [`ExactlyOnce`] handlers, the idempotency key only for [`AtLeastOnce`] ones:
-/// the compiler keeps a handler to what its guarantee can keep.
+/// Tables exist only for [`ExactlyOnce`] handlers, the idempotency key only for the others: the compiler keeps a handler to what its guarantee can keep.
 pub struct Context<G: Guarantee> {
     item: SliceItem,
     workspace: Box<Workspace>,
@@ -90,20 +103,13 @@ impl<G: Guarantee> Context<G> {
 
     /// Whether the batch is being stopped or the queue shut down: a long handler may give up early by
     /// returning [`Failure::cancelled`](crate::Failure::cancelled), and the item runs again later. What else
-    /// it returns is recorded as always.
+    /// it returns is recorded as always. Also when the handler's [time](crate::Operation::timeout) is up: then
+    /// nothing that it returns counts.
     pub fn is_cancelled(&self) -> bool {
-        self.workspace.gate.is_closed()
+        self.workspace.gate.is_closed() || self.workspace.beat.is_timed_out()
     }
-}
 
-impl Context<AtLeastOnce> {
-    /// A key that is the same in every attempt of this item, also when it is
-    /// [run again](crate::Batch::retry_failed) in another batch, and in no other item of any store. Hand it
-    /// to the outside system so that it can recognise a repetition.
-    ///
-    /// A backup that is restored keeps the keys of the items in it. Items that are submitted to it from then
-    /// on get new ones, although their batches have the numbers of those that were lost.
-    pub fn idempotency_key(&self) -> IdempotencyKey {
+    fn key_of_item(&self) -> IdempotencyKey {
         let workspace = &self.workspace;
         let (batch, created_at, index) = match workspace.origin.as_deref() {
             Some(origin) => {
@@ -118,6 +124,32 @@ impl Context<AtLeastOnce> {
             created_at,
             index,
         }
+    }
+}
+
+impl Context<AtMostOnce> {
+    /// A key that no other item of any store has: hand it to the outside system, so that somebody can find out what
+    /// became of an item in doubt. An item that failed and is [run again](crate::Batch::retry_failed) in another
+    /// batch keeps it.
+    pub fn idempotency_key(&self) -> IdempotencyKey {
+        self.key_of_item()
+    }
+
+    /// As of an [`AtLeastOnce`](Context#method.queue) handler.
+    pub fn queue(&self) -> Option<Queue> {
+        self.workspace.shared.engine().map(Queue::new)
+    }
+}
+
+impl Context<AtLeastOnce> {
+    /// A key that is the same in every attempt of this item, also when it is
+    /// [run again](crate::Batch::retry_failed) in another batch, and in no other item of any store. Hand it
+    /// to the outside system so that it can recognise a repetition.
+    ///
+    /// A backup that is restored keeps the keys of the items in it. Items that are submitted to it from then
+    /// on get new ones, although their batches have the numbers of those that were lost.
+    pub fn idempotency_key(&self) -> IdempotencyKey {
+        self.key_of_item()
     }
 
     /// The queue that runs this handler, to submit further batches to. `None` when the application has
@@ -206,7 +238,7 @@ impl Context<ExactlyOnce> {
         table: &Table<K, V>,
         range: impl Into<KeyRange<K>>,
     ) -> Result<Rows<'_, K, V>, TableError> {
-        Ok(self.tables()?.range(table, range.into()))
+        self.tables()?.range(table, range.into())
     }
 
     fn tables(&mut self) -> Result<&mut Tables, TableError> {

@@ -352,6 +352,22 @@ pub enum BatchError {
         /// Where it stands.
         state: State,
     },
+    /// Only what became of an item in doubt can be said, and once.
+    #[error("item {index} of batch {id} is not in doubt")]
+    NotInDoubt {
+        /// The batch.
+        id: BatchId,
+        /// The item.
+        index: usize,
+    },
+    /// An output that was given is not one that a handler may return.
+    #[error("the output for item {index} cannot be stored: {reason}")]
+    InvalidOutput {
+        /// The item.
+        index: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Only batches that were completed or stopped can be deleted.
     #[error("batch {id} is {state}, only a batch that has ended can be deleted")]
     NotEnded {

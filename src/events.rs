@@ -25,6 +25,8 @@ pub enum QueueEvent {
         succeeded: u64,
         /// Items that failed.
         failed: u64,
+        /// Items of which nobody knows whether they ran.
+        in_doubt: u64,
     },
     /// Nothing more of an operation starts. A pause is told, and an item that cannot be decoded, also when the
     /// other one holds the operation up already.
@@ -55,10 +57,17 @@ impl fmt::Display for QueueEvent {
                 state,
                 succeeded,
                 failed,
-            } => write!(
-                f,
-                "batch {id} ({operation}) is {state}: {succeeded} succeeded, {failed} failed"
-            ),
+                in_doubt,
+            } => {
+                write!(
+                    f,
+                    "batch {id} ({operation}) is {state}: {succeeded} succeeded, {failed} failed"
+                )?;
+                if *in_doubt > 0 {
+                    write!(f, ", {in_doubt} in doubt")?;
+                }
+                Ok(())
+            }
             Self::OperationBlocked { operation, blocked } => {
                 write!(f, "operation {operation:?} is {blocked}")
             }

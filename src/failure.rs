@@ -1,6 +1,7 @@
 //! How an item failed.
 
 use crate::limits;
+use crate::store::journal::FailureEntry;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fmt;
@@ -47,9 +48,15 @@ impl Failure {
     /// The code of a [`TableError`](crate::TableError) that a handler returned with `?`; the message is its
     /// text.
     pub const TABLE_ERROR: &'static str = "table_error";
-    /// The code of an item in a store that was [salvaged](crate::salvage), whose outcome could not be read any more:
-    /// it may have run.
-    pub const OUTCOME_LOST: &'static str = "outcome_lost";
+    /// The code of an item whose handler did not return within the operation's
+    /// [time-out](crate::Operation::timeout).
+    pub const TIMED_OUT: &'static str = "timed_out";
+    /// The code of an item that ended the process each time it ran alone: see
+    /// [`Operation::crash_limit`](crate::Operation::crash_limit).
+    pub const CRASHED: &'static str = "crashed";
+    /// Not a failure's code, but where [`Report::failures`](crate::Report::failures) counts items that are
+    /// [in doubt](crate::Outcome::InDoubt).
+    pub const IN_DOUBT: &'static str = "in_doubt";
     /// Not a failure's code, but where [`Report::failures`](crate::Report::failures) counts the failures of a
     /// batch that has more than [`limits::FAILURE_CODES`] different codes: those whose codes are not
     /// among the alphabetically first.
@@ -99,6 +106,18 @@ impl Failure {
 impl Failure {
     pub(crate) fn is_cancelled(&self) -> bool {
         self.retryable && self.code == Self::CANCELLED
+    }
+
+    /// As it is stored. `details` are its own, as [`stored_details`] has them.
+    pub(crate) fn to_entry<'a>(&'a self, details: Option<&'a str>) -> FailureEntry<'a> {
+        let name = |text: &'a str| cut(text, limits::FAILURE_NAME_BYTES);
+        FailureEntry {
+            code: name(&self.code),
+            message: cut(&self.message, limits::FAILURE_MESSAGE_BYTES),
+            field: self.field.as_deref().map(name),
+            details: details.map(Cow::Borrowed),
+            retryable: self.retryable,
+        }
     }
 }
 

@@ -147,6 +147,24 @@ pub(crate) const CLOCK_LOOK: Duration = Duration::from_secs(10);
 /// Items in one slice, at most: what a crash makes run again is workers x slice.
 pub(crate) const SLICE_ITEMS: u32 = 256;
 
+/// Items in one slice that run at most once: all of them are in doubt after a crash.
+pub const AT_MOST_ONCE_SLICE_ITEMS: u32 = 16;
+
+/// Attempts in a [`RateLimit`](crate::RateLimit), at most: when each of them started is remembered.
+pub const RATE_ITEMS_MAX: u32 = 1_000_000;
+
+/// The longest stretch of time that a [`RateLimit`](crate::RateLimit) is for.
+pub const RATE_PERIOD_MAX: Duration = Duration::from_secs(86_400);
+
+/// Handlers that have run into their time-out and whose workers were replaced, at most: each holds a thread until it
+/// returns. When there are more, the queue goes on with fewer workers.
+pub const HUNG_HANDLERS: usize = 64;
+
+/// How often the process may end while an item runs alone, until it fails as
+/// [`CRASHED`](crate::Failure::CRASHED), unless [`Operation::crash_limit`](crate::Operation::crash_limit) says
+/// otherwise.
+pub const CRASHES: u32 = 3;
+
 /// Items in the first slice of an operation whose speed is not known yet.
 pub(crate) const FIRST_SLICE_ITEMS: u32 = 16;
 

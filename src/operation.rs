@@ -2,10 +2,12 @@
 
 use crate::context::{Context, sealed};
 use crate::failure::Failure;
-use crate::kernel::RetryPolicy;
+use crate::kernel::{RateLimit, RetryPolicy};
+use crate::limits;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 /// Something that can be done to the items of a batch.
 ///
@@ -47,11 +49,12 @@ pub trait Operation: Send + Sync + 'static {
     /// are infinite or not a number, they become null.
     type Output: Serialize + DeserializeOwned;
 
-    /// What is promised: [`ExactlyOnce`] or [`AtLeastOnce`].
+    /// What is promised: [`ExactlyOnce`], [`AtLeastOnce`] or [`AtMostOnce`].
     type Guarantee: Guarantee;
 
     /// Runs one item. Called on several threads at once, unless [`concurrency`](Self::concurrency) or
-    /// the guarantee says otherwise. A panic is caught and becomes the item's failure.
+    /// the guarantee says otherwise. A panic is caught and becomes the item's failure; of an [`AtMostOnce`] item it
+    /// leaves a doubt.
     fn run(
         &self,
         item: Self::Item,
@@ -66,6 +69,40 @@ pub trait Operation: Send + Sync + 'static {
     /// How many items of this operation run at once, at most. Default: as many as there are workers.
     fn concurrency(&self) -> Option<NonZeroU32> {
         None
+    }
+
+    /// How many attempts start in a time, at most, retries included. Counted in this process, when items are handed
+    /// to a worker; opening the queue again starts with none. Default: as many as there are workers for.
+    fn rate_limit(&self) -> Option<RateLimit> {
+        None
+    }
+
+    /// How long a handler may take. Default: for ever. Time is the [clock's](crate::Clock::elapsed), and a time-out is
+    /// noticed at most an eighth of it late, or a second where that is less.
+    ///
+    /// A handler cannot be made to end. What it does from then on does not count: [`is_cancelled`] says so, table
+    /// calls fail, what it returns is dropped. Its item fails as [`TIMED_OUT`](crate::Failure::TIMED_OUT), or runs
+    /// again where the [policy](RetryPolicy::after_timeouts) says so; an [`AtMostOnce`] item is in doubt. Until the
+    /// handler has returned, it counts against the [`concurrency`](Self::concurrency), and its item's key is held.
+    /// Another worker takes its worker's place, for up to [`HUNG_HANDLERS`](limits::HUNG_HANDLERS) handlers at a time;
+    /// [`OperationStats::hung`](crate::OperationStats::hung) counts them.
+    ///
+    /// Items of an operation with a time-out are handed out one by one, unless they run exactly once.
+    ///
+    /// [`is_cancelled`]: Context::is_cancelled
+    fn timeout(&self) -> Option<Duration> {
+        None
+    }
+
+    /// How often the process may end while an item runs, until the item fails as
+    /// [`CRASHED`](crate::Failure::CRASHED). Default: [`CRASHES`](limits::CRASHES); `None`: as often as it may.
+    ///
+    /// After a process has ended without closing the queue, everything its workers were at is suspected: these items
+    /// run one at a time, alone in their slice, while all others go on. Only one that runs alone is charged when the
+    /// process ends again. Items that run [at most once](AtMostOnce) are never run again anyway. What was running is
+    /// noted in a file that is not synced: a power cut charges nobody.
+    fn crash_limit(&self) -> Option<NonZeroU32> {
+        NonZeroU32::new(limits::CRASHES)
     }
 
     /// The ordering key of an item. Items with equal keys never run together and run in submit order,
@@ -100,12 +137,13 @@ pub trait Operation: Send + Sync + 'static {
     }
 }
 
-/// What is promised to an operation. Sealed: [`ExactlyOnce`] or [`AtLeastOnce`].
+/// What is promised to an operation. Sealed: [`ExactlyOnce`], [`AtLeastOnce`] or [`AtMostOnce`].
 ///
-/// | | its handler may | a returned error | a panic | the process dies |
-/// |---|---|---|---|---|
-/// | [`ExactlyOnce`] | read and write [tables](crate::Table) of the store, nothing outside | retried or failed; no writes | failed; no writes | runs again; nothing of the first time is there |
-/// | [`AtLeastOnce`] | do anything | retried or failed | failed | runs again, with the same idempotency key |
+/// | | its handler may | a returned error | a panic | a time-out | the process dies |
+/// |---|---|---|---|---|---|
+/// | [`ExactlyOnce`] | read and write [tables](crate::Table) of the store, nothing outside | retried or failed; no writes | failed; no writes | failed; no writes | runs again; nothing of the first time is there |
+/// | [`AtLeastOnce`] | do anything | retried or failed | failed | failed | runs again, with the same idempotency key |
+/// | [`AtMostOnce`] | do what must never happen twice | failed, never retried | in doubt | in doubt | in doubt |
 pub trait Guarantee: sealed::Guarantee {}
 
 /// The handler's table writes and the item's outcome are one atomic commit.
@@ -120,5 +158,15 @@ pub enum ExactlyOnce {}
 #[derive(Debug, Clone, Copy)]
 pub enum AtLeastOnce {}
 
+/// The item's handler is called once or never. That it starts is durable before it does, which costs a commit.
+///
+/// What cannot be known is the outcome [`InDoubt`](crate::Outcome::InDoubt), until somebody finds out and says so with
+/// [`Batch::resolve`](crate::Batch::resolve): after a panic, a time-out, and the end of the process, however it came.
+/// After the last, items may be in doubt that had not begun: up to
+/// [`AT_MOST_ONCE_SLICE_ITEMS`](limits::AT_MOST_ONCE_SLICE_ITEMS) for each slice that was handed to a worker.
+#[derive(Debug, Clone, Copy)]
+pub enum AtMostOnce {}
+
+impl Guarantee for AtMostOnce {}
 impl Guarantee for ExactlyOnce {}
 impl Guarantee for AtLeastOnce {}

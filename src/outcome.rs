@@ -22,6 +22,13 @@ pub enum Outcome<T> {
     Succeeded(T),
     /// The handler returned this failure, or panicked.
     Failed(Failure),
+    /// Nobody knows whether an item that runs [at most once](crate::AtMostOnce) did what it was to do: its handler
+    /// panicked, did not return in time, or the process ended when it had started or was about to. Find out, and say
+    /// so with [`Batch::resolve`](crate::Batch::resolve).
+    InDoubt {
+        /// What came between.
+        reason: String,
+    },
 }
 
 impl<T> Outcome<T> {
@@ -34,7 +41,7 @@ impl<T> Outcome<T> {
     pub fn output(&self) -> Option<&T> {
         match self {
             Self::Succeeded(output) => Some(output),
-            Self::Failed(_) => None,
+            Self::Failed(_) | Self::InDoubt { .. } => None,
         }
     }
 
@@ -42,14 +49,19 @@ impl<T> Outcome<T> {
     pub fn into_output(self) -> Option<T> {
         match self {
             Self::Succeeded(output) => Some(output),
-            Self::Failed(_) => None,
+            Self::Failed(_) | Self::InDoubt { .. } => None,
         }
+    }
+
+    /// Whether nobody knows if the item ran.
+    pub fn is_in_doubt(&self) -> bool {
+        matches!(self, Self::InDoubt { .. })
     }
 
     /// The failure, if the item failed.
     pub fn failure(&self) -> Option<&Failure> {
         match self {
-            Self::Succeeded(_) => None,
+            Self::Succeeded(_) | Self::InDoubt { .. } => None,
             Self::Failed(failure) => Some(failure),
         }
     }
@@ -106,6 +118,9 @@ impl<O: BatchType> Iterator for Outcomes<O> {
                         })?;
                         Outcome::Succeeded(output)
                     }
+                    End::InDoubt(reason) => Outcome::InDoubt {
+                        reason: reason.into_owned(),
+                    },
                     End::Retry { .. } => return Ok(None),
                 };
                 Ok(Some(ItemOutcome {
@@ -180,7 +195,7 @@ impl JournalReader {
         let batch = live.id;
         // Read first: what is shown as ended is in the journal, and stays there.
         let progress = live.progress();
-        let ended = progress.succeeded + progress.failed;
+        let ended = progress.processed();
         let places = with_view(shared, |view| find_places(view, batch))?;
         if places.len() < ended as usize {
             if live.is_deleted() {
@@ -239,7 +254,9 @@ impl JournalReader {
         let encoded = codec::content(value).get(place.bytes.clone());
         let encoded = encoded.ok_or_else(missing)?;
         match codec::decode_part(encoded).map_err(read_error)? {
-            (Entry::Item(item), _) => read(item.index, item.attempt, place.at, item.end),
+            (Entry::Item(item) | Entry::Resolved(item), _) => {
+                read(item.index, item.attempt, place.at, item.end)
+            }
             _ => Err(missing()),
         }
     }
@@ -282,7 +299,9 @@ fn find_places(view: &View<'_>, batch: BatchId) -> Result<Vec<Place>, StoreError
             };
             match entry {
                 Entry::Clock { at } => clock = at,
-                Entry::Item(item) if !matches!(item.end, End::Retry { .. }) => {
+                Entry::Item(item) | Entry::Resolved(item)
+                    if !matches!(item.end, End::Retry { .. }) =>
+                {
                     places.push(Place {
                         index: item.index,
                         at: clock,
@@ -295,6 +314,10 @@ fn find_places(view: &View<'_>, batch: BatchId) -> Result<Vec<Place>, StoreError
         }
     }
     places.sort_by_key(|place| place.index);
+    // Of an item that was in doubt the last entry counts, which says what became of it.
+    places.reverse();
+    places.dedup_by_key(|place| place.index);
+    places.reverse();
     Ok(places)
 }
 

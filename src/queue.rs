@@ -6,7 +6,7 @@ use crate::builder::Builder;
 use crate::error::{BatchError, ImportError, ReadError, ShutdownError, SubmitError};
 use crate::events::Events;
 use crate::import::{self, Import};
-use crate::kernel::BatchId;
+use crate::kernel::{BatchId, OperationIndex};
 use crate::limits;
 use crate::observe;
 use crate::operation::Operation;
@@ -355,6 +355,9 @@ impl Queue {
         let size_on_disk = size.map_err(read_error)?;
         let now = shared.timeline.now();
         let mut operations: Vec<_> = shared.operations.iter().map(operation_stats).collect();
+        for (stats, index) in operations.iter_mut().zip(0..) {
+            stats.hung = shared.posts.hung(OperationIndex(index));
+        }
         let mut unfinished_batches = 0;
         for live in shared.registry.all() {
             let progress = live.progress();
@@ -362,8 +365,7 @@ impl Queue {
                 continue;
             };
             let stats = &mut operations[operation.0];
-            let ended = progress.succeeded + progress.failed;
-            let pending = live.total - ended - progress.in_flight - progress.waiting;
+            let pending = live.total - progress.processed() - progress.in_flight - progress.waiting;
             unfinished_batches += 1;
             stats.batches += 1;
             let since = live.created_at.max(live.not_before.unwrap_or_default());
@@ -429,6 +431,8 @@ fn operation_stats(registered: &crate::runtime::Registered) -> OperationStats {
         failed: count(&counters.failed),
         retried: count(&counters.retried),
         panicked: count(&counters.panicked),
+        in_doubt: count(&counters.in_doubt),
+        timed_out: count(&counters.timed_out),
         handler_time: Timing::of(&counters.attempts),
         ..OperationStats::default()
     }

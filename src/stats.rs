@@ -58,6 +58,12 @@ pub struct OperationStats {
     pub retried: u64,
     /// Total: attempts whose handler panicked.
     pub panicked: u64,
+    /// Total: items that ended [in doubt](crate::Outcome::InDoubt), resolved since or not.
+    pub in_doubt: u64,
+    /// Total: attempts whose handler did not return in [time](crate::Operation::timeout).
+    pub timed_out: u64,
+    /// Now: handlers whose time is up and that have not returned.
+    pub hung: u64,
     /// Total: how long attempts took, from decoding the item to encoding its output. Recorded when the
     /// worker hands its results to the writer, a commit before the items are counted as succeeded, failed or
     /// retried.

@@ -37,6 +37,8 @@ pub struct Status {
     pub succeeded: u64,
     /// Items that failed.
     pub failed: u64,
+    /// Items of which nobody knows whether they ran: see [`Outcome::InDoubt`](crate::Outcome::InDoubt).
+    pub in_doubt: u64,
     /// Items handed to workers.
     pub in_flight: u64,
     /// Items that wait for another attempt.
@@ -108,6 +110,7 @@ impl Status {
             total: u64::from(live.total),
             succeeded: u64::from(progress.succeeded),
             failed: u64::from(progress.failed),
+            in_doubt: u64::from(progress.in_doubt),
             in_flight: u64::from(progress.in_flight),
             waiting: u64::from(progress.waiting),
             created_at: live.created_at.to_system_time(),
@@ -122,7 +125,7 @@ impl Status {
 
     /// Items with an outcome.
     pub fn processed(&self) -> u64 {
-        self.succeeded + self.failed
+        self.succeeded + self.failed + self.in_doubt
     }
 
     /// Items without an outcome; of a stopped batch, those that `resume` would run.
@@ -154,6 +157,9 @@ impl fmt::Display for Status {
         )?;
         if *failed > 0 {
             write!(f, ", {failed} failed")?;
+        }
+        if self.in_doubt > 0 {
+            write!(f, ", {} in doubt", self.in_doubt)?;
         }
         if self.waiting > 0 {
             write!(f, ", {} waiting for another attempt", self.waiting)?;
@@ -195,8 +201,8 @@ pub struct Report {
     pub status: Status,
     /// From its first start to its end, or to now.
     pub duration: Duration,
-    /// How many items failed, by the failure's code. Together they are
-    /// [`Status::failed`]; of a batch with more than [`FAILURE_CODES`](crate::limits::FAILURE_CODES)
+    /// How many items failed, by the failure's code, and under [`Failure::IN_DOUBT`](crate::Failure::IN_DOUBT) how
+    /// many are in doubt. Together they are [`Status::failed`] and [`Status::in_doubt`]; of a batch with more than [`FAILURE_CODES`](crate::limits::FAILURE_CODES)
     /// different codes the alphabetically first are told apart, the others are counted under
     /// [`Failure::OTHER_CODES`](crate::Failure::OTHER_CODES).
     pub failures: BTreeMap<String, u64>,

@@ -275,6 +275,10 @@ impl<K: TableKey + ?Sized, B: Borrow<K>> From<RangeToInclusive<B>> for KeyRange<
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TableError {
+    /// The handler did not return in [time](crate::Operation::timeout): its writes are dropped, and others work on the
+    /// tables.
+    #[error("the handler's time is up, it no longer holds the tables")]
+    TimedOut,
     /// The key is too long.
     #[error("a key of table {table:?} has {bytes} bytes, the limit is {limit}")]
     KeyTooLong {

@@ -13,6 +13,8 @@ pub(crate) enum BadEvent {
     Transition(#[from] IllegalTransition),
     #[error("item {index} of {total} ends a second time or does not exist")]
     Item { index: u16, total: u32 },
+    #[error("item {index} is resolved and was not in doubt")]
+    NoDoubt { index: u16 },
 }
 
 /// What the events of one batch add up to.
@@ -53,6 +55,11 @@ impl BatchState {
             .get_or_insert_with(|| Box::new(Items::new(self.total)))
     }
 
+    /// Settled items of which nobody knows whether they ran.
+    pub(crate) fn in_doubt(&self) -> u32 {
+        self.items().map_or(0, Items::doubted_count)
+    }
+
     pub(crate) fn taken_count(&self) -> u32 {
         self.items().map_or(0, Items::taken_count)
     }
@@ -71,11 +78,30 @@ impl BatchState {
             Event::Started { at } => {
                 self.started_at.get_or_insert(*at);
             }
-            Event::ItemsEnded { items, .. } => {
+            Event::ItemsEnded { items, .. } | Event::ItemsLost { items, .. } => {
                 for item in items {
                     self.end_item(*item)?;
                 }
             }
+            Event::ItemsStarted { indexes, .. } => {
+                for index in indexes {
+                    let fits = self.items_mut().note_started(*index);
+                    self.must_fit(fits, *index)?;
+                }
+            }
+            Event::ItemsReturned { indexes, .. } => {
+                for index in indexes {
+                    self.items_mut().note_returned(*index);
+                }
+            }
+            Event::Suspected { indexes, .. } => {
+                for index in indexes {
+                    // In a journal that was rewritten in item order it may have ended before.
+                    self.items_mut().suspect(*index);
+                }
+            }
+            Event::Charged { index, crashes, .. } => self.items_mut().charge(*index, *crashes),
+            Event::Resolved { item, .. } => self.resolve(*item)?,
             Event::StopRequested { at } if phase == Phase::Stopped => self.ended_at = Some(*at),
             Event::StopRequested { .. } => {}
             Event::Completed { at } | Event::Stopped { at } => self.ended_at = Some(*at),
@@ -95,20 +121,34 @@ impl BatchState {
         let items = self.items_mut();
         let fits = match fate {
             Fate::Succeeded | Fate::Failed => items.settle(index),
+            Fate::InDoubt => items.doubt(index),
             Fate::Retry { due } => items.wait(index, attempt, due),
         };
-        if !fits {
-            return Err(BadEvent::Item {
-                index,
-                total: self.total,
-            });
+        self.must_fit(fits, index)?;
+        self.count(fate);
+        Ok(())
+    }
+
+    fn resolve(&mut self, item: ItemEvent) -> Result<(), BadEvent> {
+        let ItemEvent { index, fate, .. } = item;
+        if !self.items_mut().resolve(index) {
+            return Err(BadEvent::NoDoubt { index });
         }
+        self.count(fate);
+        Ok(())
+    }
+
+    fn count(&mut self, fate: Fate) {
         match fate {
             Fate::Succeeded => self.succeeded += 1,
             Fate::Failed => self.failed += 1,
-            Fate::Retry { .. } => {}
+            Fate::InDoubt | Fate::Retry { .. } => {}
         }
-        Ok(())
+    }
+
+    fn must_fit(&self, fits: bool, index: u16) -> Result<(), BadEvent> {
+        let total = self.total;
+        fits.then_some(()).ok_or(BadEvent::Item { index, total })
     }
 }
 

@@ -38,17 +38,20 @@ impl Kernel {
         if self.closing {
             return;
         }
+        for lane in &mut self.lanes {
+            lane.forget_starts(now);
+        }
         while let Some(operation) = self.choose() {
             let Some((turn, batch)) = self.lane(operation).next() else {
                 break;
             };
             self.enter_lines(operation, batch);
-            let items = self.take_items(operation, batch);
+            let (items, alone) = self.take_items(operation, batch);
             self.lane_mut(operation).set_ready(turn, batch, false);
             self.take_turn(batch);
             self.refresh(batch);
             if !items.is_empty() {
-                self.start(operation, batch, items, now);
+                self.start(operation, batch, items, alone, now);
             }
         }
     }
@@ -69,7 +72,7 @@ impl Kernel {
         self.lanes
             .iter()
             .enumerate()
-            .filter(|(_, lane)| lane.spec.exactly_once == exactly_once)
+            .filter(|(_, lane)| lane.spec.is_exactly_once() == exactly_once)
             .filter_map(|(index, lane)| Some((lane.next()?, index)))
             .min()
     }
@@ -78,7 +81,7 @@ impl Kernel {
         if self.workers == 0 {
             return self.asked > 0;
         }
-        let others = u32::try_from(self.slices.len()).unwrap_or(u32::MAX) - self.leased;
+        let others = self.occupied() - self.leased;
         // However many leased slices are out, one worker runs them.
         let busy = others + self.leased.min(1);
         let room = if lane.is_fast() {
@@ -87,14 +90,23 @@ impl Kernel {
             busy < self.workers
         };
         // The second leased slice goes to the worker that has the first.
-        room || (lane.spec.exactly_once && self.leased == 1 && lane.is_fast())
+        room || (lane.spec.is_exactly_once() && self.leased == 1 && lane.is_fast())
     }
 
-    fn take_items(&mut self, operation: OperationIndex, batch: BatchId) -> Vec<SliceItem> {
-        let idle = self
-            .workers
-            .saturating_sub(u32::try_from(self.slices.len()).unwrap_or(u32::MAX))
-            .max(1);
+    /// Slices that a worker is to run or runs. One that hangs and was replaced is neither.
+    fn occupied(&self) -> u32 {
+        let hangs = |slice: &&InFlight| slice.hangs.is_some_and(|hang| hang.replaced);
+        let replaced = self.slices.values().filter(hangs).count();
+        u32::try_from(self.slices.len() - replaced).unwrap_or(u32::MAX)
+    }
+
+    /// Items for a slice; and when it is a suspect, which runs alone, the crash that it would be charged with.
+    fn take_items(
+        &mut self,
+        operation: OperationIndex,
+        batch: BatchId,
+    ) -> (Vec<SliceItem>, Option<u32>) {
+        let idle = self.workers.saturating_sub(self.occupied()).max(1);
         let lane = self.lane(operation);
         let mut most = if self.workers == 0 {
             // How long handlers take is not to change what runs when.
@@ -102,9 +114,10 @@ impl Kernel {
         } else {
             lane.slice_items()
         };
-        let spread = !lane.is_fast() && !lane.spec.exactly_once;
+        most = most.min(lane.allowed());
+        let spread = !lane.is_fast() && !lane.spec.is_exactly_once();
         let Some(member) = self.batches.get_mut(&batch) else {
-            return Vec::new();
+            return (Vec::new(), None);
         };
         if spread {
             // Slow or unknown: a few items must not line up behind one worker while others idle.
@@ -113,12 +126,17 @@ impl Kernel {
         let mut taken = Vec::new();
         let mut bound = None;
         while taken.len() < most as usize {
-            let index = if member.keys.is_some() {
-                member.startable.first().copied()
-            } else {
-                member.state.items_mut().first_pending()
-            };
-            let Some(index) = index else { break };
+            let Some(index) = member.next() else { break };
+            let items = member.state.items_mut();
+            if items.is_suspect(index) {
+                if taken.is_empty() && self.alone.is_none() {
+                    let crash = items.crashes(index) + 1;
+                    let item = items.hand_out(index);
+                    member.startable.remove(&index);
+                    return (vec![item], Some(crash));
+                }
+                break;
+            }
             if bound.is_some_and(|bound| bound < index) {
                 break;
             }
@@ -126,12 +144,9 @@ impl Kernel {
                 bound = first_leased_after(&self.slices, batch, index);
             }
             member.startable.remove(&index);
-            let items = member.state.items_mut();
-            items.take(index);
-            let attempt = items.next_attempt(index);
-            taken.push(SliceItem { index, attempt });
+            taken.push(member.state.items_mut().hand_out(index));
         }
-        taken
+        (taken, None)
     }
 
     fn start(
@@ -139,22 +154,18 @@ impl Kernel {
         operation: OperationIndex,
         batch: BatchId,
         items: Vec<SliceItem>,
+        alone: Option<u32>,
         now: Timestamp,
     ) {
         self.asked = 0;
         let id = SliceId(self.next_slice);
         self.next_slice += 1;
-        if let Some(member) = self.batches.get_mut(&batch)
-            && member.state.phase == Phase::Queued
-        {
-            match member.state.apply(&Event::Started { at: now }) {
-                Ok(()) => member.unrecorded_start = Some(now),
-                Err(error) => self.out.push(Output::Defect { batch, error }),
-            }
-        }
+        self.set_running(batch, now);
         let lane = self.lane_mut(operation);
         lane.slices += 1;
-        let exactly_once = lane.spec.exactly_once;
+        lane.note_starts(u32::try_from(items.len()).unwrap_or(u32::MAX), now);
+        let exactly_once = lane.spec.is_exactly_once();
+        let at_most_once = lane.spec.is_at_most_once();
         self.leased += u32::from(exactly_once);
         self.slices.insert(
             id,
@@ -164,16 +175,38 @@ impl Kernel {
                 exactly_once,
                 items: items.clone(),
                 ended: 0,
+                alone,
+                hangs: None,
             },
         );
+        if alone.is_some() {
+            self.alone = Some(id);
+            self.refresh_quarantine();
+        }
         self.mark_changed(batch);
+        if at_most_once {
+            return self.record_starts(id, batch, &items, now);
+        }
         self.out.push(Output::Start(Slice {
             id,
             batch,
             operation,
             exactly_once,
+            alone,
             items,
         }));
+    }
+
+    /// Items of the batch start, or have. It is recorded with what becomes of them.
+    pub(super) fn set_running(&mut self, batch: BatchId, now: Timestamp) {
+        if let Some(member) = self.batches.get_mut(&batch)
+            && member.state.phase == Phase::Queued
+        {
+            match member.state.apply(&Event::Started { at: now }) {
+                Ok(()) => member.unrecorded_start = Some(now),
+                Err(error) => self.out.push(Output::Defect { batch, error }),
+            }
+        }
     }
 }
 

@@ -2,8 +2,11 @@
 
 use super::batch::{BatchState, Recovered};
 use super::event::{Event, Fate, ItemEvent};
-use super::input::{Input, OperationSpec, Output, SliceId, SliceItem, Terms, Ticket, Verdict};
+use super::input::{
+    Input, Mark, OperationSpec, Output, SliceId, SliceItem, Terms, Ticket, Verdict,
+};
 use super::lifecycle::Phase;
+use super::order::Place;
 use super::schedule::{Lane, Turn};
 use super::{BatchId, OperationIndex, Timestamp};
 use std::cmp::Reverse;
@@ -18,6 +21,7 @@ pub(crate) struct BatchView {
     pub(crate) total: u32,
     pub(crate) succeeded: u32,
     pub(crate) failed: u32,
+    pub(crate) in_doubt: u32,
     pub(crate) in_flight: u32,
     pub(crate) waiting: u32,
     pub(crate) started_at: Option<Timestamp>,
@@ -73,6 +77,23 @@ impl Member {
         (key != 0).then_some(key)
     }
 
+    /// The item that may start next.
+    pub(super) fn next(&mut self) -> Option<u16> {
+        if self.keys.is_some() {
+            self.startable.first().copied()
+        } else {
+            self.state.items_mut().first_pending()
+        }
+    }
+
+    fn is_suspect_next(&mut self) -> bool {
+        if !self.state.items().is_some_and(|items| items.has_suspects()) {
+            return false;
+        }
+        let next = self.next();
+        next.is_some_and(|index| self.state.items_mut().is_suspect(index))
+    }
+
     fn view(&self) -> BatchView {
         BatchView {
             phase: self.state.phase,
@@ -81,6 +102,7 @@ impl Member {
             total: self.state.total,
             succeeded: self.state.succeeded,
             failed: self.state.failed,
+            in_doubt: self.state.in_doubt(),
             in_flight: self.state.taken_count(),
             waiting: self.state.waiting_count(),
             started_at: self.state.started_at,
@@ -97,6 +119,18 @@ pub(super) struct InFlight {
     pub(super) items: Vec<SliceItem>,
     /// Items whose verdict is in.
     pub(super) ended: usize,
+    pub(super) alone: Option<u32>,
+    /// Its handler has not returned in time, and everything is settled but what the handler keeps from others.
+    pub(super) hangs: Option<Hang>,
+}
+
+/// What a handler holds that has not returned in time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hang {
+    /// Another worker works in its worker's place.
+    pub(super) replaced: bool,
+    /// Its item's key and place in the line.
+    pub(super) line: Option<(u64, Place)>,
 }
 
 impl InFlight {
@@ -114,6 +148,8 @@ pub(super) enum Dependent {
     LineUp(BatchId),
     FailUndecodable(BatchId),
     Unpause(OperationIndex),
+    /// Of items that run at most once.
+    Start(SliceId),
     End(BatchId),
 }
 
@@ -134,6 +170,10 @@ pub(crate) struct Kernel {
     pub(super) dependents: Vec<Dependent>,
     pub(super) changed: Vec<BatchId>,
     pub(super) leased: u32,
+    /// The slice of a suspect: one runs at a time.
+    pub(super) alone: Option<SliceId>,
+    /// Batches with suspects.
+    pub(super) quarantine: BTreeSet<BatchId>,
     pub(super) next_batch: u64,
     next_position: u64,
     pub(super) next_slice: u64,
@@ -162,6 +202,8 @@ impl Kernel {
             dependents: Vec::new(),
             changed: Vec::new(),
             leased: 0,
+            alone: None,
+            quarantine: BTreeSet::new(),
             next_batch: next_batch.0,
             next_position: 0,
             next_slice: 0,
@@ -172,9 +214,15 @@ impl Kernel {
         }
     }
 
-    /// Takes in the unfinished batches of a store, in any order, before the first input. A stopping
-    /// batch has nothing in flight any more: its stop is put out for recording.
-    pub(crate) fn recover(&mut self, mut batches: Vec<Recovered>, now: Timestamp) -> Vec<Output> {
+    /// Takes in the unfinished batches of a store, in any order, before the first input, and what the workers had in
+    /// their hands when the process ended. A stopping batch has nothing in flight any more: its stop is put out for
+    /// recording.
+    pub(crate) fn recover(
+        &mut self,
+        mut batches: Vec<Recovered>,
+        marks: &[Mark],
+        now: Timestamp,
+    ) -> Vec<Output> {
         batches.sort_by_key(|batch| (batch.position, batch.batch));
         for recovered in batches {
             let batch = recovered.batch;
@@ -183,6 +231,7 @@ impl Kernel {
             let latest = now.plus_ms(longest_wait_ms);
             self.enter(recovered, latest);
             self.admit(batch, now);
+            self.take_in_losses(batch, marks, now);
             self.end_if_done(batch, now);
         }
         self.fire_timers(now);
@@ -212,6 +261,18 @@ impl Kernel {
                 returned,
                 busy_us,
             } => self.finished(slice, &verdicts, returned, busy_us, now),
+            Input::TimedOut {
+                slice,
+                place,
+                after_ms,
+                replaced,
+            } => self.timed_out(slice, place, after_ms, replaced, now),
+            Input::ResolveRequested {
+                ticket,
+                batch,
+                index,
+                succeeded,
+            } => self.resolve_requested(ticket, batch, index, succeeded, now),
             Input::Undecodable { operation, batch } => self.undecodable(operation, batch),
             Input::FailUndecodableRequested { ticket, batch } => {
                 self.fail_undecodable_requested(ticket, batch, now);
@@ -242,7 +303,8 @@ impl Kernel {
     pub(crate) fn next_wake(&self) -> Option<Timestamp> {
         let retry = self.timers.first().map(|(due, _, _)| *due);
         let delayed = self.delayed.first().map(|(due, _)| *due);
-        retry.into_iter().chain(delayed).min()
+        let allowed = self.lanes.iter().filter_map(Lane::next_allowed).min();
+        [retry, delayed, allowed].into_iter().flatten().min()
     }
 
     pub(crate) fn view(&self, batch: BatchId) -> Option<BatchView> {
@@ -310,6 +372,9 @@ impl Kernel {
         let Some(mut in_flight) = self.slices.remove(&slice) else {
             return;
         };
+        if let Some(hang) = in_flight.hangs {
+            return self.returned_late(&in_flight, hang);
+        }
         let batch = in_flight.batch;
         self.lane_mut(in_flight.operation)
             .learn(verdicts.len(), busy_us);
@@ -318,17 +383,35 @@ impl Kernel {
         let ended = &in_flight.items[first..in_flight.ended];
         self.end_items(batch, in_flight.operation, ended, verdicts, now);
         if returned {
-            self.recall_overtaking(&in_flight);
-            for item in in_flight.left() {
-                self.release(batch, item.index);
-            }
-            self.lane_mut(in_flight.operation).slices -= 1;
-            self.leased -= u32::from(in_flight.exactly_once);
+            self.give_back_starts(&in_flight);
+            self.take_back(slice, &in_flight, now);
         } else {
             self.slices.insert(slice, in_flight);
         }
         self.refresh(batch);
         self.end_if_done(batch, now);
+    }
+
+    /// What is left of a slice has not started.
+    pub(super) fn give_back_starts(&mut self, in_flight: &InFlight) {
+        let left = u32::try_from(in_flight.left().len()).unwrap_or(u32::MAX);
+        self.lane_mut(in_flight.operation).give_back(left);
+    }
+
+    /// A slice is over: what is left of it is pending again.
+    pub(super) fn take_back(&mut self, slice: SliceId, in_flight: &InFlight, now: Timestamp) {
+        let batch = in_flight.batch;
+        self.recall_overtaking(in_flight);
+        self.withdraw_starts(batch, in_flight.left(), now);
+        for item in in_flight.left() {
+            self.release(batch, item.index);
+        }
+        self.lane_mut(in_flight.operation).slices -= 1;
+        self.leased -= u32::from(in_flight.exactly_once);
+        if self.alone == Some(slice) {
+            self.alone = None;
+            self.refresh_quarantine();
+        }
     }
 
     fn end_items(
@@ -342,7 +425,7 @@ impl Kernel {
         if ended.is_empty() {
             return;
         }
-        let retry = &self.lane(operation).spec.retry;
+        let spec = &self.lane(operation).spec;
         let items: Vec<ItemEvent> = ended
             .iter()
             .zip(verdicts)
@@ -352,11 +435,8 @@ impl Kernel {
                 fate: match verdict {
                     Verdict::Succeeded => Fate::Succeeded,
                     Verdict::Failed => Fate::Failed,
-                    Verdict::Retryable => retry
-                        .wait_ms_after(batch, item.index, item.attempt)
-                        .map_or(Fate::Failed, |wait_ms| Fate::Retry {
-                            due: now.plus_ms(wait_ms),
-                        }),
+                    Verdict::InDoubt => Fate::InDoubt,
+                    Verdict::Retryable => spec.fate_of_retryable(batch, *item, now),
                 },
             })
             .collect();
@@ -364,17 +444,22 @@ impl Kernel {
         self.record(batch, Event::ItemsEnded { at: now, items });
         for (index, fate) in fates {
             self.release(batch, index);
-            match fate {
-                Fate::Retry { due } => {
-                    self.timers.insert((due, batch, index));
-                }
-                Fate::Succeeded | Fate::Failed => self.leave_line(batch, index),
+            self.follow(batch, index, fate);
+        }
+    }
+
+    /// What an item's fate means for its timer and its line.
+    pub(super) fn follow(&mut self, batch: BatchId, index: u16, fate: Fate) {
+        match fate {
+            Fate::Retry { due } => {
+                self.timers.insert((due, batch, index));
             }
+            Fate::Succeeded | Fate::Failed | Fate::InDoubt => self.leave_line(batch, index),
         }
     }
 
     /// Ends a batch that has nothing more to do, in the group that is being gathered.
-    fn end_if_done(&mut self, batch: BatchId, now: Timestamp) {
+    pub(super) fn end_if_done(&mut self, batch: BatchId, now: Timestamp) {
         let Some(member) = self.batches.get(&batch) else {
             return;
         };
@@ -405,6 +490,7 @@ impl Kernel {
                 Dependent::LineUp(batch) => self.line_up(batch),
                 Dependent::FailUndecodable(batch) => self.fail_undecodable(batch),
                 Dependent::Unpause(operation) => self.unpause(operation),
+                Dependent::Start(slice) => self.start_recorded(slice, now),
                 Dependent::End(batch) => {
                     if let Some(member) = self.batches.remove(&batch) {
                         self.forget(batch, &member);
@@ -418,6 +504,7 @@ impl Kernel {
     }
 
     fn forget(&mut self, batch: BatchId, member: &Member) {
+        self.quarantine.remove(&batch);
         let lane = &mut self.lanes[member.operation.0];
         lane.set_ready(member.turn, batch, false);
         lane.order.withdraw(member.position);
@@ -435,7 +522,7 @@ impl Kernel {
 
     /// Exactly-once items start in item order: a slice behind the one that comes back unfinished must
     /// not go before the items that came back.
-    fn recall_overtaking(&mut self, returned: &InFlight) {
+    pub(super) fn recall_overtaking(&mut self, returned: &InFlight) {
         if let Some(first) = returned.left().first().filter(|_| returned.exactly_once) {
             self.recall(|behind| {
                 let last = behind.left().last();
@@ -475,7 +562,7 @@ impl Kernel {
 
     /// Puts a batch on its operation's list of ready batches, or takes it off.
     pub(super) fn refresh(&mut self, batch: BatchId) {
-        let Some(member) = self.batches.get(&batch) else {
+        let Some(member) = self.batches.get_mut(&batch) else {
             return;
         };
         let has_work = if member.keys.is_some() && member.in_lines {
@@ -483,7 +570,9 @@ impl Kernel {
         } else {
             member.state.pending_count() > 0
         };
-        let ready = member.lined_up && member.state.phase.may_start() && has_work;
+        // Suspects run one at a time.
+        let held = has_work && self.alone.is_some() && member.is_suspect_next();
+        let ready = member.lined_up && member.state.phase.may_start() && has_work && !held;
         self.lanes[member.operation.0].set_ready(member.turn, batch, ready);
     }
 

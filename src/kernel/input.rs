@@ -4,6 +4,7 @@ use super::batch::{BadEvent, Recovered};
 use super::engine::BatchView;
 use super::event::Event;
 use super::lifecycle::State;
+use super::rate::RateLimit;
 use super::retry::RetryPolicy;
 use super::{BatchId, OperationIndex, Timestamp};
 
@@ -15,6 +16,17 @@ pub(crate) struct Ticket(pub(crate) u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SliceId(pub(crate) u64);
 
+/// What an operation is promised of its items.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::enum_variant_names, reason = "the guarantees' own names")]
+pub(crate) enum Promise {
+    AtLeastOnce,
+    /// That they start is recorded before they start.
+    AtMostOnce,
+    /// They take the lease: one slice of such items runs at a time.
+    ExactlyOnce,
+}
+
 /// What the kernel knows of an operation.
 #[derive(Debug, Clone)]
 pub(crate) struct OperationSpec {
@@ -22,11 +34,49 @@ pub(crate) struct OperationSpec {
     pub(crate) registered: bool,
     /// Somebody paused it before.
     pub(crate) paused: bool,
-    /// Its items take the lease: one slice of such items runs at a time.
-    pub(crate) exactly_once: bool,
+    pub(crate) promise: Promise,
     pub(crate) retry: RetryPolicy,
     /// Items that run at once, at most.
     pub(crate) concurrency: Option<u32>,
+    /// Attempts that start in a time, at most.
+    pub(crate) rate: Option<RateLimit>,
+    /// Its handlers are to return in time.
+    pub(crate) timed: bool,
+    /// How often the process may end while an item runs alone, until the item fails.
+    pub(crate) crashes: Option<u32>,
+}
+
+impl OperationSpec {
+    /// Of an operation whose name is all that is known.
+    pub(crate) fn unregistered() -> Self {
+        Self {
+            registered: false,
+            paused: false,
+            promise: Promise::AtLeastOnce,
+            retry: RetryPolicy::none(),
+            concurrency: None,
+            rate: None,
+            timed: false,
+            crashes: None,
+        }
+    }
+
+    pub(crate) fn is_exactly_once(&self) -> bool {
+        self.promise == Promise::ExactlyOnce
+    }
+
+    pub(crate) fn is_at_most_once(&self) -> bool {
+        self.promise == Promise::AtMostOnce
+    }
+}
+
+/// What a worker had in its hands when the process ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) batch: BatchId,
+    pub(crate) indexes: Vec<u16>,
+    /// Of a suspect that ran alone: the how manieth crash of it this is.
+    pub(crate) alone: Option<u32>,
 }
 
 /// How a handler left an item.
@@ -36,6 +86,8 @@ pub(crate) enum Verdict {
     Failed,
     /// Failed in a way that another attempt may mend.
     Retryable,
+    /// Whether it did what it was to do is not known.
+    InDoubt,
 }
 
 /// What a submission says of when its items may start.
@@ -76,6 +128,22 @@ pub(crate) enum Input {
         returned: bool,
         /// Time the handlers took, for the size of the next slice.
         busy_us: u64,
+    },
+    /// The handler of an item has not returned in time. What the slice comes to from here on does not count.
+    TimedOut {
+        slice: SliceId,
+        /// Which item of the slice it is.
+        place: usize,
+        after_ms: u64,
+        /// Another worker has taken the place of the one that hangs.
+        replaced: bool,
+    },
+    /// Somebody knows what became of an item in doubt.
+    ResolveRequested {
+        ticket: Ticket,
+        batch: BatchId,
+        index: u16,
+        succeeded: bool,
     },
     /// An item of this batch cannot be decoded: nothing of its operation starts until that is settled.
     Undecodable {
@@ -118,6 +186,8 @@ pub(crate) struct Slice {
     pub(crate) batch: BatchId,
     pub(crate) operation: OperationIndex,
     pub(crate) exactly_once: bool,
+    /// Of a suspect, which runs alone: the crash it would be charged with.
+    pub(crate) alone: Option<u32>,
     pub(crate) items: Vec<SliceItem>,
 }
 
@@ -136,6 +206,8 @@ pub(crate) enum Refusal {
     NotStopped { state: State },
     /// The batch has ended.
     Ended,
+    /// The item is not in doubt.
+    NotInDoubt,
     /// The queue is closing.
     Closing,
 }

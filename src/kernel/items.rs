@@ -2,6 +2,7 @@
 
 use super::Timestamp;
 use super::bits::Bits;
+use super::input::SliceItem;
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,14 @@ pub(crate) struct Items {
     next: u32,
     /// Items that were handed out or waited, and are pending again.
     again: BTreeSet<u16>,
+    /// Items that may have run, of those that run at most once. The journal says so before they run.
+    started: BTreeSet<u16>,
+    /// Settled items of which nobody knows whether they ran.
+    doubted: BTreeSet<u16>,
+    /// Items that run alone, because the process ended while they were with a worker.
+    suspects: BTreeSet<u16>,
+    /// How often the process ended while a suspect ran alone.
+    crashes: BTreeMap<u16, u32>,
 }
 
 impl Items {
@@ -35,6 +44,10 @@ impl Items {
             attempts: BTreeMap::new(),
             next: 0,
             again: BTreeSet::new(),
+            started: BTreeSet::new(),
+            doubted: BTreeSet::new(),
+            suspects: BTreeSet::new(),
+            crashes: BTreeMap::new(),
         }
     }
 
@@ -95,6 +108,13 @@ impl Items {
         None
     }
 
+    /// Puts a pending item in a slice.
+    pub(super) fn hand_out(&mut self, index: u16) -> SliceItem {
+        self.take(index);
+        let attempt = self.next_attempt(index);
+        SliceItem { index, attempt }
+    }
+
     /// Marks a pending item as being in a slice.
     pub(crate) fn take(&mut self, index: u16) {
         self.again.remove(&index);
@@ -120,12 +140,87 @@ impl Items {
         self.again.remove(&index);
         self.waiting.remove(&index);
         self.attempts.remove(&index);
+        self.started.remove(&index);
+        self.suspects.remove(&index);
+        self.crashes.remove(&index);
         true
+    }
+
+    /// As [`settle`](Self::settle): nobody knows whether the item ran.
+    pub(crate) fn doubt(&mut self, index: u16) -> bool {
+        self.settle(index) && self.doubted.insert(index)
+    }
+
+    /// Ends the doubt about an item; false when there is none.
+    pub(crate) fn resolve(&mut self, index: u16) -> bool {
+        self.doubted.remove(&index)
+    }
+
+    pub(crate) fn is_doubted(&self, index: u16) -> bool {
+        self.doubted.contains(&index)
+    }
+
+    pub(crate) fn doubted_count(&self) -> u32 {
+        u32::try_from(self.doubted.len()).unwrap_or(u32::MAX)
+    }
+
+    /// From here on the item may have run; false when it is settled or there is no such item.
+    pub(crate) fn note_started(&mut self, index: u16) -> bool {
+        self.is_open(index) && {
+            self.started.insert(index);
+            true
+        }
+    }
+
+    /// The item has not run after all.
+    pub(crate) fn note_returned(&mut self, index: u16) {
+        self.started.remove(&index);
+    }
+
+    pub(crate) fn has_started(&self, index: u16) -> bool {
+        self.started.contains(&index)
+    }
+
+    /// Items that may have run and have not ended.
+    pub(crate) fn started(&self) -> impl Iterator<Item = u16> + '_ {
+        self.started.iter().copied()
+    }
+
+    /// From here on the item runs alone; false when it is settled or there is no such item.
+    pub(crate) fn suspect(&mut self, index: u16) -> bool {
+        self.is_open(index) && {
+            self.suspects.insert(index);
+            true
+        }
+    }
+
+    pub(crate) fn is_suspect(&self, index: u16) -> bool {
+        self.suspects.contains(&index)
+    }
+
+    pub(crate) fn has_suspects(&self) -> bool {
+        !self.suspects.is_empty()
+    }
+
+    pub(crate) fn charge(&mut self, index: u16, crashes: u32) {
+        if self.is_open(index) {
+            self.crashes.insert(index, crashes);
+        }
+    }
+
+    /// How often the process ended while the item ran alone.
+    pub(crate) fn crashes(&self, index: u16) -> u32 {
+        self.crashes.get(&index).copied().unwrap_or(0)
+    }
+
+    /// Whether there is such an item, without a final outcome.
+    pub(crate) fn is_open(&self, index: u16) -> bool {
+        u32::from(index) < self.total && !self.is_settled(index)
     }
 
     /// Lets an item run again at `due`; false when it is settled or there is no such item.
     pub(crate) fn wait(&mut self, index: u16, attempt: u32, due: Timestamp) -> bool {
-        if u32::from(index) >= self.total || self.is_settled(index) {
+        if !self.is_open(index) {
             return false;
         }
         self.again.remove(&index);

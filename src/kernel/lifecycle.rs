@@ -1,12 +1,12 @@
 //! The life of a batch: its phases, and the one function that changes them.
 //!
-//! | from \ event | Started | ItemsEnded | StopRequested | Completed | Stopped | Resumed | FailUndecodableRequested |
-//! |---|---|---|---|---|---|---|---|
-//! | Queued | Running | - | Stopped | - | - | - | Queued |
-//! | Running | - | Running | Stopping | Completed | - | - | Running |
-//! | Stopping | - | Stopping | - | Completed | Stopped | - | Stopping |
-//! | Completed | - | - | - | - | - | - | - |
-//! | Stopped | - | - | - | - | - | Queued | - |
+//! | from \ event | Started | ItemsEnded | ItemsNoted | Resolved | StopRequested | Completed | Stopped | Resumed | FailUndecodableRequested |
+//! |---|---|---|---|---|---|---|---|---|---|
+//! | Queued | Running | - | Queued | Queued | Stopped | - | - | - | Queued |
+//! | Running | - | Running | Running | Running | Stopping | Completed | - | - | Running |
+//! | Stopping | - | Stopping | Stopping | Stopping | - | Completed | Stopped | - | Stopping |
+//! | Completed | - | - | - | Completed | - | - | - | - | - |
+//! | Stopped | - | - | - | Stopped | - | - | - | Queued | - |
 //!
 //! A queued batch has nothing in flight, so a stop request ends it at once. A stopping batch whose
 //! last items all end is completed: every item has its outcome.
@@ -95,9 +95,11 @@ pub(crate) fn transition(phase: Phase, event: EventKind) -> Result<Phase, Illega
         (Phase::Running | Phase::Stopping, E::Completed) => Ok(Phase::Completed),
         (Phase::Stopping, E::Stopped) => Ok(Phase::Stopped),
         (Phase::Stopped, E::Resumed) => Ok(Phase::Queued),
-        (Phase::Queued | Phase::Running | Phase::Stopping, E::FailUndecodableRequested) => {
-            Ok(phase)
-        }
+        (
+            Phase::Queued | Phase::Running | Phase::Stopping,
+            E::FailUndecodableRequested | E::ItemsNoted,
+        )
+        | (_, E::Resolved) => Ok(phase),
         (phase, event) => Err(IllegalTransition { phase, event }),
     }
 }
@@ -114,9 +116,11 @@ mod tests {
         Phase::Completed,
         Phase::Stopped,
     ];
-    const EVENTS: [E; 7] = [
+    const EVENTS: [E; 9] = [
         E::Started,
         E::ItemsEnded,
+        E::ItemsNoted,
+        E::Resolved,
         E::StopRequested,
         E::Completed,
         E::Stopped,
@@ -143,6 +147,14 @@ mod tests {
                 E::FailUndecodableRequested,
                 Phase::Stopping,
             ),
+            (Phase::Queued, E::ItemsNoted, Phase::Queued),
+            (Phase::Running, E::ItemsNoted, Phase::Running),
+            (Phase::Stopping, E::ItemsNoted, Phase::Stopping),
+            (Phase::Queued, E::Resolved, Phase::Queued),
+            (Phase::Running, E::Resolved, Phase::Running),
+            (Phase::Stopping, E::Resolved, Phase::Stopping),
+            (Phase::Completed, E::Resolved, Phase::Completed),
+            (Phase::Stopped, E::Resolved, Phase::Stopped),
         ];
         for phase in PHASES {
             for event in EVENTS {

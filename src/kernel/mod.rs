@@ -22,22 +22,27 @@ mod holds;
 mod input;
 mod items;
 mod lifecycle;
+mod losses;
 mod order;
 mod ordering;
+mod rate;
 mod retry;
 mod schedule;
+mod starts;
 
 #[cfg(test)]
 mod tests;
 
 pub(crate) use batch::{BadEvent, BatchState, Recovered};
 pub(crate) use engine::{BatchView, Kernel};
-pub(crate) use event::{Event, Fate, ItemEvent};
+pub(crate) use event::{Event, Fate, ItemEvent, Loss};
 pub(crate) use input::{
-    Input, OperationSpec, Output, Refusal, Slice, SliceId, SliceItem, Terms, Ticket, Verdict,
+    Input, Mark, OperationSpec, Output, Promise, Refusal, Slice, SliceId, SliceItem, Terms, Ticket,
+    Verdict,
 };
 pub(crate) use lifecycle::Phase;
 pub use lifecycle::State;
+pub use rate::RateLimit;
 pub use retry::RetryPolicy;
 
 use std::fmt;

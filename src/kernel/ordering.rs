@@ -1,8 +1,11 @@
 //! Items with ordering keys: when they enter their lines, when they may start, when they leave.
 
-use super::engine::Kernel;
+use super::engine::{InFlight, Kernel};
+use super::input::SliceId;
+use super::items::Items;
+use super::order::Place;
 use super::{BatchId, OperationIndex};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Kernel {
     /// Brings a batch with keys, and all that come before it, into the lines of its operation.
@@ -44,10 +47,15 @@ impl Kernel {
         if !member.in_lines || !member.state.phase.may_start() {
             return;
         }
+        let place = (member.position, index);
+        if hangs(&self.slices, member.operation, place) {
+            // A handler that has not returned in time holds its key.
+            return;
+        }
         let order = &self.lanes[member.operation.0].order;
         let heads = member
             .key(index)
-            .is_none_or(|key| order.head(key) == Some((member.position, index)));
+            .is_none_or(|key| order.head(key) == Some(place));
         if heads && member.state.items_mut().is_pending(index) {
             member.startable.insert(index);
         }
@@ -77,12 +85,15 @@ impl Kernel {
             return;
         };
         let operation = member.operation;
-        let order = &mut self.lanes[operation.0].order;
-        order.leave(key, (member.position, index));
+        let place = (member.position, index);
+        if hangs(&self.slices, operation, place) {
+            return;
+        }
+        self.lanes[operation.0].order.leave(key, place);
         self.offer_head(operation, key);
     }
 
-    fn offer_head(&mut self, operation: OperationIndex, key: u64) {
+    pub(super) fn offer_head(&mut self, operation: OperationIndex, key: u64) {
         if let Some((next, index)) = self.lane(operation).order.head_item(key) {
             self.offer(next, index);
             self.refresh(next);
@@ -103,12 +114,12 @@ impl Kernel {
         }
         let mut left = BTreeSet::new();
         for index in (0..member.state.total).filter_map(|i| u16::try_from(i).ok()) {
-            let stays = member
-                .state
-                .items()
-                .is_some_and(|items| items.is_taken(index));
+            let place = (member.position, index);
+            let is_taken = |items: &Items| items.is_taken(index);
+            let stays =
+                member.state.items().is_some_and(is_taken) || hangs(&self.slices, operation, place);
             if let Some(key) = member.key(index).filter(|_| !stays) {
-                order.leave(key, (member.position, index));
+                order.leave(key, place);
                 left.insert(key);
             }
         }
@@ -116,4 +127,12 @@ impl Kernel {
             self.offer_head(operation, key);
         }
     }
+}
+
+/// Whether the handler of the item at this place has not returned in time, and not yet.
+fn hangs(slices: &BTreeMap<SliceId, InFlight>, operation: OperationIndex, place: Place) -> bool {
+    slices.values().any(|slice| {
+        let line = slice.hangs.and_then(|hang| hang.line);
+        slice.operation == operation && line.is_some_and(|(_, held)| held == place)
+    })
 }

@@ -23,6 +23,7 @@ pub struct RetryPolicy {
     first_wait_ms: u64,
     factor: u32,
     longest_wait_ms: u64,
+    after_timeouts: bool,
 }
 
 impl RetryPolicy {
@@ -40,6 +41,7 @@ impl RetryPolicy {
             first_wait_ms: millis(first_wait),
             factor: 2,
             longest_wait_ms: 3_600_000,
+            after_timeouts: false,
         }
     }
 
@@ -55,6 +57,20 @@ impl RetryPolicy {
     pub fn longest_wait(mut self, longest_wait: Duration) -> Self {
         self.longest_wait_ms = millis(longest_wait);
         self
+    }
+
+    /// An attempt that ran into the operation's [time-out](crate::Operation::timeout) is followed by another, like one
+    /// that failed with a retryable failure. Otherwise a time-out is final. The next attempt does not wait for the
+    /// handler of the last one, which may be running still, unless the item has an
+    /// [ordering key](crate::Operation::key).
+    #[must_use]
+    pub fn after_timeouts(mut self) -> Self {
+        self.after_timeouts = true;
+        self
+    }
+
+    pub(crate) fn is_after_timeouts(&self) -> bool {
+        self.after_timeouts
     }
 
     /// Attempts of one item, the first included.

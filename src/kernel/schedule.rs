@@ -3,9 +3,10 @@
 //! Batches of a higher priority go first. Of equal priority they take turns by slice: a batch that got a slice
 //! goes behind all others, so that a small batch behind many large ones ends early.
 
-use super::BatchId;
-use super::input::OperationSpec;
+use super::input::{OperationSpec, Promise};
 use super::order::Order;
+use super::rate::Starts;
+use super::{BatchId, Timestamp};
 use crate::limits;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -28,6 +29,8 @@ pub(crate) struct Lane {
     ready: BTreeSet<(Turn, BatchId)>,
     pub(crate) slices: u32,
     pub(crate) order: Order,
+    /// Of an operation with a rate limit.
+    pub(super) starts: Option<Starts>,
     /// Running mean of the time an item takes.
     mean_us: Option<u64>,
 }
@@ -36,6 +39,7 @@ impl Lane {
     pub(crate) fn new(spec: OperationSpec) -> Self {
         Self {
             paused: spec.paused,
+            starts: spec.rate.map(Starts::new),
             spec,
             undecodable: None,
             ready: BTreeSet::new(),
@@ -56,14 +60,49 @@ impl Lane {
     /// The batch whose turn it is, if the operation may start a slice now. The lease is looked at
     /// elsewhere.
     pub(crate) fn next(&self) -> Option<(Turn, BatchId)> {
-        let free = self.spec.registered
+        let free = self.is_free() && self.allowed() > 0;
+        self.ready.first().copied().filter(|_| free)
+    }
+
+    /// Items that the rate limit lets start now.
+    pub(crate) fn allowed(&self) -> u32 {
+        self.starts.as_ref().map_or(u32::MAX, Starts::allowed)
+    }
+
+    /// When the rate limit will let something start that nothing else holds up.
+    pub(crate) fn next_allowed(&self) -> Option<Timestamp> {
+        let starts = self.starts.as_ref()?;
+        let waits = !self.ready.is_empty() && self.is_free();
+        waits.then(|| starts.next()).flatten()
+    }
+
+    pub(super) fn forget_starts(&mut self, now: Timestamp) {
+        if let Some(starts) = &mut self.starts {
+            starts.forget(now);
+        }
+    }
+
+    pub(super) fn note_starts(&mut self, items: u32, now: Timestamp) {
+        if let Some(starts) = &mut self.starts {
+            starts.note(items, now);
+        }
+    }
+
+    /// So many that were to start have not.
+    pub(super) fn give_back(&mut self, items: u32) {
+        if let Some(starts) = &mut self.starts {
+            starts.give_back(items);
+        }
+    }
+
+    fn is_free(&self) -> bool {
+        self.spec.registered
             && !self.paused
             && self.undecodable.is_none()
             && self
                 .spec
                 .concurrency
-                .is_none_or(|limit| self.slices < limit);
-        self.ready.first().copied().filter(|_| free)
+                .is_none_or(|limit| self.slices < limit)
     }
 
     /// Leased slices that may be out before one of this operation joins them.
@@ -80,6 +119,17 @@ impl Lane {
 
     /// Items to hand out at once: what a worker does in [`limits::SLICE_TIME`].
     pub(crate) fn slice_items(&self) -> u32 {
+        let most = match self.spec.promise {
+            // What is handed out before the first of them hangs would hang with it.
+            Promise::AtLeastOnce | Promise::AtMostOnce if self.spec.timed => 1,
+            // A crash leaves all of them in doubt.
+            Promise::AtMostOnce => limits::AT_MOST_ONCE_SLICE_ITEMS,
+            _ => limits::SLICE_ITEMS,
+        };
+        self.fitting_items().min(most)
+    }
+
+    fn fitting_items(&self) -> u32 {
         let Some(mean_us) = self.mean_us else {
             return limits::FIRST_SLICE_ITEMS;
         };

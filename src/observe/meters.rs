@@ -10,6 +10,7 @@ const ENDED: &str = "batchwright_batches_ended_total";
 const ITEMS: &str = "batchwright_items_total";
 const RETRIED: &str = "batchwright_attempts_retried_total";
 const PANICKED: &str = "batchwright_attempts_panicked_total";
+const TIMED_OUT: &str = "batchwright_attempts_timed_out_total";
 const COMMITS: &str = "batchwright_commits_total";
 const COMMIT_TIME: &str = "batchwright_commit_seconds";
 const HANDLER_TIME: &str = "batchwright_handler_seconds";
@@ -31,6 +32,7 @@ pub(crate) fn describe() {
         "Attempts that failed and were followed by another.",
     );
     count(PANICKED, "Attempts whose handler panicked.");
+    count(TIMED_OUT, "Attempts whose handler did not return in time.");
     count(COMMITS, "Commits, each one sync.");
     let time = |name, text| handles::describe(Histogram, name, Unit::Seconds, text);
     time(COMMIT_TIME, "Time of a commit in the storage engine.");
@@ -48,6 +50,8 @@ pub(crate) struct OperationMeters {
     failed: Counter,
     retried: Counter,
     panicked: Counter,
+    in_doubt: Counter,
+    timed_out: Counter,
     handler_time: Histogram,
 }
 
@@ -61,6 +65,8 @@ impl OperationMeters {
             failed: items("failed"),
             retried: handles::counter(RETRIED, &[of]),
             panicked: handles::counter(PANICKED, &[of]),
+            in_doubt: items("in_doubt"),
+            timed_out: handles::counter(TIMED_OUT, &[of]),
             handler_time: handles::histogram(HANDLER_TIME, &[of]),
         }
     }
@@ -72,6 +78,8 @@ impl OperationMeters {
         self.failed.increment(counts.failed);
         self.retried.increment(counts.retried);
         self.panicked.increment(counts.panicked);
+        self.in_doubt.increment(counts.in_doubt);
+        self.timed_out.increment(counts.timed_out);
     }
 
     pub(crate) fn attempts(&self, durations: impl Iterator<Item = Duration>) {

@@ -30,6 +30,7 @@
 //! | unfinished batches go on | info | `batches` |
 //! | an attempt failed and is followed by another | debug | `operation`, `batch`, `item`, `attempt` |
 //! | a handler panicked | warn | `operation`, `batch`, `item`, `attempt` |
+//! | a handler has not returned in time | warn | `operation`, `limit_ms` |
 //! | an item cannot be decoded, its operation is held up | warn | `operation`, `batch`, `item` |
 //! | no item holds the operation up any more | info | `operation` |
 //! | an operation is paused | info | `operation` |
@@ -49,6 +50,7 @@
 //! | `batchwright_items_total` | counter | `operation`, `outcome`: `succeeded` or `failed` | items with an outcome |
 //! | `batchwright_attempts_retried_total` | counter | `operation` | attempts that failed and were followed by another |
 //! | `batchwright_attempts_panicked_total` | counter | `operation` | attempts whose handler panicked |
+//! | `batchwright_attempts_timed_out_total` | counter | `operation` | attempts whose handler did not return in time |
 //! | `batchwright_commits_total` | counter | | commits, each one sync |
 //! | `batchwright_commit_seconds` | histogram | | time of a commit in the storage engine, in seconds |
 //! | `batchwright_handler_seconds` | histogram | `operation` | time of an attempt, in seconds |
@@ -69,5 +71,5 @@ mod traces;
 pub(crate) use meters::{OperationMeters, WriterMeters, describe};
 pub(crate) use traces::{
     closing, committing, decodable, latched, opened, panicked, paused, recovered, retried, running,
-    shut_down, slow_commit, submitting, undecodable, unpaused,
+    shut_down, slow_commit, submitting, timed_out, undecodable, unpaused,
 };

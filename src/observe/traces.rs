@@ -5,6 +5,7 @@
 use crate::kernel::{BatchId, SliceItem};
 use crate::store;
 use std::path::Path;
+use std::time::Duration;
 
 #[cfg(feature = "tracing")]
 macro_rules! event {
@@ -114,6 +115,15 @@ pub(crate) fn panicked(operation: &str, batch: BatchId, item: SliceItem) {
         item = item.index,
         attempt = item.attempt,
         "a handler panicked"
+    );
+}
+
+pub(crate) fn timed_out(operation: &str, limit: Duration) {
+    event!(
+        WARN,
+        operation = operation,
+        limit_ms = limit.as_millis() as u64,
+        "a handler has not returned in time"
     );
 }
 

@@ -46,6 +46,16 @@ pub(crate) struct Idempotency {
     pub(crate) content: [u8; 32],
 }
 
+/// What became of an item that was in doubt.
+#[derive(Debug)]
+pub(crate) struct Resolution {
+    pub(crate) index: u16,
+    /// Its journal entry.
+    pub(crate) block: Block,
+    /// The code, when it failed.
+    pub(crate) failure_code: Option<String>,
+}
+
 /// Batches to be deleted.
 #[derive(Debug)]
 pub(crate) enum Deletion {
@@ -84,6 +94,7 @@ pub(crate) enum Steered {
         state: State,
     },
     Ended,
+    NotInDoubt,
     NotEnded {
         state: State,
     },
@@ -123,12 +134,37 @@ pub(crate) struct Finished {
     pub(crate) undecodable: Option<String>,
 }
 
+impl Finished {
+    /// Of a slice of which nothing has ended.
+    pub(super) fn nothing_of(job: &Job) -> Self {
+        let Slice {
+            id,
+            batch,
+            operation,
+            ref items,
+            ..
+        } = job.slice;
+        Self {
+            slice: id,
+            batch,
+            operation,
+            verdicts: Vec::with_capacity(items.len()),
+            block: Block::default(),
+            writes: None,
+            busy_us: 0,
+            panicked: 0,
+            undecodable: None,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) enum Command {
     Submit(Box<Submission>, Sender<Submitted>),
     Stop(BatchId, Sender<Steered>),
     Resume(Arc<Live>, Sender<Steered>),
     FailUndecodable(BatchId, Sender<Steered>),
+    Resolve(Arc<Live>, Box<Resolution>, Sender<Steered>),
     Delete(Deletion, Sender<Steered>),
     /// With the reason.
     Pause(OperationIndex, String, Sender<Steered>),

@@ -8,11 +8,13 @@ use super::engine::{Engine, Setup};
 use super::shared::{Engagement, Role, Shared, Threads, would_wait_for_itself};
 use super::worker::{Bench, Worker};
 use crate::error::OpenError;
+use crate::store::marks::Marks;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub(crate) struct Drainer {
     pub(crate) shared: Arc<Shared>,
+    marks: Arc<dyn Marks>,
     /// Absent once the queue is gone: what was handed out last may hold its store.
     bench: Mutex<Option<Bench>>,
 }
@@ -33,9 +35,11 @@ impl Drainer {
             workers: 0,
             ..setup
         };
+        let marks = Arc::clone(&setup.marks);
         let (engine, bench) = Engine::start_at_bench(setup)?;
         let drainer = Self {
             shared: Arc::clone(&engine.shared),
+            marks,
             bench: Mutex::new(Some(bench)),
         };
         Ok((engine, drainer))
@@ -50,7 +54,9 @@ impl Drainer {
         // A shutdown waits for this thread as for a worker. Dropped when everything else here is.
         let _presence = Threads::enter(shared);
         let mut bench = self.bench.lock().unwrap_or_else(PoisonError::into_inner);
-        let ran = catch_unwind(AssertUnwindSafe(|| run(shared, bench.as_ref()?, most)));
+        let ran = catch_unwind(AssertUnwindSafe(|| {
+            run(shared, &self.marks, bench.as_ref()?, most)
+        }));
         let ran = ran.unwrap_or_else(|_| {
             shared.fail("a defect of batchwright: a drain panicked".to_owned());
             None
@@ -63,9 +69,10 @@ impl Drainer {
 }
 
 /// `None` when the queue is gone.
-fn run(shared: &Arc<Shared>, bench: &Bench, most: u64) -> Option<u64> {
+fn run(shared: &Arc<Shared>, marks: &Arc<dyn Marks>, bench: &Bench, most: u64) -> Option<u64> {
     let store = shared.vault.store()?;
-    let mut worker = Worker::new(Arc::clone(shared), store, bench.clone()).untimed();
+    let worker = Worker::new(Arc::clone(shared), store, Arc::clone(marks), bench.clone());
+    let mut worker = worker.untimed();
     let mut ran = 0;
     loop {
         let most = u32::try_from(most - ran).unwrap_or(u32::MAX);

@@ -5,16 +5,17 @@ use super::handler::Registration;
 use super::recovery::{self, Found};
 use super::retention;
 use super::shared::{Engagement, Registered, Role, Shared, Threads, would_wait_for_itself};
-use super::tables::Tables;
+use super::tables::Lessor;
 use super::watchdog;
 use super::worker::{Bench, Worker};
 use super::writer::{Outlets, Writer};
 use crate::clock::{Clock, Timeline, Wake};
 use crate::error::OpenError;
-use crate::kernel::{BatchId, Kernel, OperationSpec, RetryPolicy};
+use crate::kernel::{BatchId, Kernel, OperationSpec};
 use crate::limits::{self, Limits};
 use crate::observe;
 use crate::process;
+use crate::store::marks::Marks;
 use crate::store::record::{FORMAT, Meta};
 use crate::store::row_sums;
 use crate::store::vault::{Committer, Vault};
@@ -33,6 +34,7 @@ use std::time::{Duration, Instant};
 /// What a queue is made of.
 pub(crate) struct Setup {
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) marks: Arc<dyn Marks>,
     /// Where the store is, for messages.
     pub(crate) dir: PathBuf,
     /// The last sequence that is known to have been acknowledged.
@@ -112,35 +114,49 @@ impl Engine {
         });
         shared.set_engine(&engine);
         let loaded = recovery::load_unfinished(&committer, found, &shared).map_err(damaged)?;
+        let marks = Arc::clone(&setup.marks);
         let (outlets, bench) = channels();
         let durable_writes = Arc::new(AtomicU64::new(0));
-        let tables = Tables::new(
+        let lessor = Lessor::new(
             Arc::clone(&setup.store),
             Arc::clone(&durable_writes),
             table_names,
         );
+        let crew = Crew {
+            shared: Arc::downgrade(&shared),
+            store: Arc::clone(&setup.store),
+            marks: Arc::clone(&marks),
+            bench: bench.clone(),
+        };
         let mut writer = Writer::new(
             Arc::clone(&shared),
             inbox,
             kernel,
             committer,
             outlets,
-            tables,
+            lessor,
             durable_writes,
         );
+        if setup.workers > 0 {
+            writer.replace_with(move || crew.replace());
+        }
         let unfinished = loaded.active.len();
         writer
-            .recover(loaded)
+            .recover(loaded, &marks.noted())
             .map_err(|StoreError(reason)| OpenError::Failed {
                 dir: setup.dir,
                 reason,
             })?;
+
+        // What they say is in the journals by now.
+        marks.clear_all();
 
         observe::opened(&dir, setup.workers, shared.operations.len());
         observe::recovered(unfinished);
 
         let threads = Threaded {
             store: setup.store,
+            marks,
             workers: setup.workers,
             keep_ended: setup.keep_ended,
         };
@@ -229,6 +245,7 @@ fn channels() -> (Outlets, Bench) {
 /// What is left of a [`Setup`] when its threads are to be started.
 struct Threaded {
     store: Arc<dyn Store>,
+    marks: Arc<dyn Marks>,
     workers: usize,
     keep_ended: Option<Duration>,
 }
@@ -237,9 +254,11 @@ impl Threaded {
     fn start(self, shared: &Arc<Shared>, writer: Writer, bench: &Bench) -> Result<(), OpenError> {
         let (lives, writer_lives) = bounded(0);
         start_watchdog(shared, writer_lives)?;
-        for number in 0..self.workers {
-            let worker = Worker::new(Arc::clone(shared), Arc::clone(&self.store), bench.clone());
-            start_worker(shared, number, worker)?;
+        for _ in 0..self.workers {
+            let store = Arc::clone(&self.store);
+            let marks = Arc::clone(&self.marks);
+            let worker = Worker::new(Arc::clone(shared), store, marks, bench.clone());
+            start_worker(shared, worker)?;
         }
         let name = "batchwright-writer".to_owned();
         spawn(shared, name, Role::Writer, move || {
@@ -254,6 +273,26 @@ impl Threaded {
             })?;
         }
         Ok(())
+    }
+}
+
+/// Starts workers in the place of those that hang.
+struct Crew {
+    shared: Weak<Shared>,
+    store: Arc<dyn Store>,
+    marks: Arc<dyn Marks>,
+    bench: Bench,
+}
+
+impl Crew {
+    /// False when the system gives no thread.
+    fn replace(&self) -> bool {
+        let Some(shared) = self.shared.upgrade() else {
+            return false;
+        };
+        let (store, marks) = (Arc::clone(&self.store), Arc::clone(&self.marks));
+        let worker = Worker::new(Arc::clone(&shared), store, marks, self.bench.clone());
+        start_worker(&shared, worker).is_ok()
     }
 }
 
@@ -327,11 +366,8 @@ fn spec(registered: &Registered) -> OperationSpec {
             ..handler.spec()
         },
         None => OperationSpec {
-            registered: false,
             paused,
-            exactly_once: false,
-            retry: RetryPolicy::none(),
-            concurrency: None,
+            ..OperationSpec::unregistered()
         },
     }
 }
@@ -344,8 +380,8 @@ fn start_watchdog(shared: &Arc<Shared>, writer_lives: Receiver<()>) -> Result<()
     })
 }
 
-fn start_worker(shared: &Arc<Shared>, number: usize, worker: Worker) -> Result<(), OpenError> {
-    let name = format!("batchwright-worker-{number}");
+fn start_worker(shared: &Arc<Shared>, worker: Worker) -> Result<(), OpenError> {
+    let name = format!("batchwright-worker-{}", worker.number());
     spawn(shared, name, Role::Worker, move || worker.run())
 }
 

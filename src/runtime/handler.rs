@@ -1,15 +1,15 @@
 //! An operation with its types forgotten: what workers run.
 
-use crate::context::sealed::Guarantee as _;
-use crate::context::{Context, Workspace};
+use crate::context::{self, Context, Workspace};
 use crate::failure::Failure;
 use crate::item::{self, Misfit};
-use crate::kernel::{OperationSpec, SliceItem};
+use crate::kernel::{OperationSpec, Promise, SliceItem};
 use crate::limits;
 use crate::operation::Operation;
 use std::any::{Any, TypeId};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// An operation as the application registered it.
 pub(crate) struct Registration {
@@ -39,6 +39,11 @@ pub(crate) enum Ran {
 
 pub(crate) trait Handler: Send + Sync {
     fn spec(&self) -> OperationSpec;
+
+    fn promise(&self) -> Promise;
+
+    /// How long it may take.
+    fn timeout(&self) -> Option<Duration>;
 
     fn item_type(&self) -> ItemType;
 
@@ -70,10 +75,21 @@ impl<O: Operation> Handler for Typed<O> {
         OperationSpec {
             registered: true,
             paused: false,
-            exactly_once: O::Guarantee::EXACTLY_ONCE,
+            promise: self.promise(),
             retry: self.0.retry(),
             concurrency: self.0.concurrency().map(u32::from),
+            rate: self.0.rate_limit(),
+            timed: self.0.timeout().is_some(),
+            crashes: self.0.crash_limit().map(u32::from),
         }
+    }
+
+    fn promise(&self) -> Promise {
+        context::promise::<O::Guarantee>()
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        self.0.timeout()
     }
 
     fn item_type(&self) -> ItemType {
@@ -128,7 +144,11 @@ impl<O: Operation> Handler for Typed<O> {
     }
 }
 
-fn write_output<T: serde::Serialize>(result: &T, output: &mut Vec<u8>) -> Result<(), Failure> {
+/// Appends an output's JSON, of which there is at most the limit.
+pub(crate) fn write_output<T: serde::Serialize>(
+    result: &T,
+    output: &mut Vec<u8>,
+) -> Result<(), Failure> {
     serde_json::to_writer(&mut *output, result).map_err(|error| {
         let text = format!("the output cannot be written as JSON: {error}");
         Failure::permanent(Failure::INVALID_OUTPUT, text)

@@ -16,6 +16,7 @@ pub(crate) struct Progress {
     pub(crate) stop_requested: bool,
     pub(crate) succeeded: u32,
     pub(crate) failed: u32,
+    pub(crate) in_doubt: u32,
     pub(crate) in_flight: u32,
     pub(crate) waiting: u32,
     pub(crate) started_at: Option<Timestamp>,
@@ -33,6 +34,7 @@ impl Progress {
             stop_requested: false,
             succeeded: 0,
             failed: 0,
+            in_doubt: 0,
             in_flight: 0,
             waiting: 0,
             started_at: None,
@@ -49,6 +51,7 @@ impl Progress {
             stop_requested: view.phase == Phase::Stopping,
             succeeded: view.succeeded,
             failed: view.failed,
+            in_doubt: view.in_doubt,
             in_flight: view.in_flight,
             // In a stopped batch nothing waits for a time: `resume` is what its items need.
             waiting: if state.has_ended() { 0 } else { view.waiting },
@@ -57,6 +60,13 @@ impl Progress {
             failures,
             left_ms,
         }
+    }
+}
+
+impl Progress {
+    /// Items with an outcome.
+    pub(crate) fn processed(&self) -> u32 {
+        self.succeeded + self.failed + self.in_doubt
     }
 }
 

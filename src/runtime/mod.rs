@@ -10,6 +10,7 @@
 //! - Progress is published, and callers are answered, after the commit it depends on.
 
 mod admission;
+mod beat;
 mod command;
 #[cfg(feature = "testing")]
 mod drainer;
@@ -21,6 +22,7 @@ mod hub;
 mod live;
 mod pace;
 pub(crate) mod recovery;
+mod resolving;
 pub(crate) mod retention;
 mod round;
 mod shared;
@@ -31,8 +33,9 @@ mod watchdog;
 mod worker;
 mod writer;
 
+pub(crate) use beat::Beat;
 pub(crate) use command::{
-    Command, Deletion, Idempotency, RetryOrigin, Steered, Submission, Submitted,
+    Command, Deletion, Idempotency, Resolution, RetryOrigin, Steered, Submission, Submitted,
 };
 #[cfg(feature = "testing")]
 pub(crate) use drainer::{Drainer, NotDrained};
@@ -40,7 +43,7 @@ pub(crate) use drainer::{Drainer, NotDrained};
 pub(crate) use engine::recount;
 pub(crate) use engine::{Engine, Setup};
 pub(crate) use gate::Gate;
-pub(crate) use handler::{Handler, Registration, Typed};
+pub(crate) use handler::{Handler, Registration, Typed, write_output};
 pub(crate) use hub::{Buffer, Hub};
 pub(crate) use live::{Live, Origin, Progress};
 pub(crate) use shared::{

@@ -6,7 +6,7 @@ use super::pace::Pace;
 use super::shared::Shared;
 use super::writer::Active;
 use crate::kernel::{BatchId, BatchState, OperationIndex, Phase, Recovered, Terms, Timestamp};
-use crate::store::journal::{End, Entry, ItemEntry, Segment};
+use crate::store::journal::{End, Entry, Segment};
 use crate::store::record::{Header, PausedOperation, Summary, Unfinished};
 use crate::store::vault::{Committer, View};
 use crate::store::{Scan, StoreError, Value, codec, keys};
@@ -124,6 +124,7 @@ pub(crate) fn load_unfinished(
             stop_requested: batch.state.phase == Phase::Stopping,
             succeeded: batch.state.succeeded,
             failed: batch.state.failed,
+            in_doubt: batch.state.in_doubt(),
             in_flight: 0,
             waiting: batch.state.waiting_count(),
             started_at: batch.state.started_at,
@@ -182,10 +183,8 @@ pub(crate) fn load_batch(
             if let Entry::Clock { at } = entry {
                 clock = at;
             }
-            if let Entry::Item(ItemEntry {
-                end: End::Failed(failure),
-                ..
-            }) = &entry
+            if let Entry::Item(item) | Entry::Resolved(item) = &entry
+                && let End::Failed(failure) = &item.end
             {
                 failures.add(&failure.code);
             }
@@ -330,6 +329,7 @@ impl From<Summary> for Progress {
             stop_requested: false,
             succeeded: summary.succeeded,
             failed: summary.failed,
+            in_doubt: summary.in_doubt,
             in_flight: 0,
             waiting: 0,
             started_at: summary.started_at,

@@ -2,9 +2,10 @@
 
 use super::command::{Command, Idempotency, RetryOrigin, Steered, Submission, Submitted};
 use super::live::{Facts, Live, Progress};
+use super::resolving::Resolved;
 use super::shared::Counts;
 use super::writer::Writer;
-use crate::kernel::{BatchId, Event, Fate, OperationIndex, Timestamp};
+use crate::kernel::{BatchId, Event, Fate, Loss, OperationIndex, Timestamp};
 use crate::limits;
 use crate::observe;
 use crate::store::journal::{self, Block, SegmentBuilder};
@@ -33,6 +34,8 @@ pub(super) struct Round {
     pub(super) joiners: Vec<(Sender<Submitted>, Submitted)>,
     /// Batches that are deleted.
     pub(super) deleted: BTreeSet<BatchId>,
+    /// Ended batches of which an item is resolved.
+    pub(super) resolved: Vec<Resolved>,
     /// Batches whose failed items new batches run again, and how many such batches there are.
     pub(super) retried: BTreeMap<BatchId, usize>,
     /// Callers who wait for deletions, and what they are told when the commit is durable.
@@ -46,6 +49,13 @@ pub(super) struct Round {
     /// The last slice whose table writes are in.
     pub(super) writes_version: Option<u64>,
     pub(super) bytes: usize,
+}
+
+impl Round {
+    /// Whether something waits for a commit that nobody has asked for.
+    pub(super) fn has_writes(&self) -> bool {
+        !self.rows.is_empty() || !self.journals.is_empty()
+    }
 }
 
 impl Writer {
@@ -253,7 +263,26 @@ impl Writer {
         if matches!(event, Event::Resumed { .. }) {
             self.rejoin(batch);
         }
-        if let Event::ItemsEnded { items, .. } = event
+        let lost;
+        let mut timed_out = 0;
+        let block = match event {
+            Event::ItemsLost { items, loss, .. } => {
+                if let Loss::Timeout { .. } = loss {
+                    timed_out = items.len() as u64;
+                }
+                lost = Block::of_lost(items, *loss)?;
+                &lost
+            }
+            _ => block,
+        };
+        if let Event::Resolved { .. } = event
+            && let Some(active) = self.active.get_mut(&batch)
+        {
+            for (_, code) in block.codes() {
+                active.failures.add(code);
+            }
+        }
+        if let Event::ItemsEnded { items, .. } | Event::ItemsLost { items, .. } = event
             && let Some(active) = self.active.get_mut(&batch)
             && let Some(operation) = active.live.operation
         {
@@ -263,8 +292,10 @@ impl Writer {
                 }
             }
             let counts = self.round.counts.entry(operation).or_default();
+            counts.timed_out += timed_out;
             for item in items {
                 match item.fate {
+                    Fate::InDoubt => counts.in_doubt += 1,
                     Fate::Succeeded => counts.succeeded += 1,
                     Fate::Failed => counts.failed += 1,
                     Fate::Retry { .. } => {
@@ -302,17 +333,8 @@ impl Writer {
             let next_segment = active.next_segment;
             let rows: Vec<_> = journal::number(batch, first, segments).collect();
             if view.phase.state().has_ended() {
-                let summary = Summary {
-                    state: view.phase.state(),
-                    succeeded: view.succeeded,
-                    failed: view.failed,
-                    failures: active.failures.to_map(),
-                    started_at: view.started_at,
-                    ended_at: view.ended_at,
-                };
-                let key = keys::summary(batch);
-                let value = codec::encode(&key, &summary)?;
-                self.round.rows.put(key, value);
+                let progress = Progress::new(&view, active.failures.clone(), None);
+                self.write_summary(batch, &progress)?;
                 self.round.rows.remove(keys::unfinished(batch));
                 let count = first as usize + rows.len();
                 let fits = active_bytes <= limits::GROUP_BYTES;
@@ -329,6 +351,27 @@ impl Writer {
                 self.round.rows.insert(key, value);
             }
         }
+        Ok(())
+    }
+
+    /// Writes down how a batch ended.
+    pub(super) fn write_summary(
+        &mut self,
+        batch: BatchId,
+        progress: &Progress,
+    ) -> Result<(), StoreError> {
+        let summary = Summary {
+            state: progress.state,
+            succeeded: progress.succeeded,
+            failed: progress.failed,
+            in_doubt: progress.in_doubt,
+            failures: progress.failures.to_map(),
+            started_at: progress.started_at,
+            ended_at: progress.ended_at,
+        };
+        let key = keys::summary(batch);
+        let value = codec::encode(&key, &summary)?;
+        self.round.rows.put(key, value);
         Ok(())
     }
 

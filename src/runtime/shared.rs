@@ -1,5 +1,6 @@
 //! What the threads of a queue and its handles share.
 
+use super::beat::Posts;
 use super::command::{Command, Steered, Submission, Submitted};
 use super::engine::Engine;
 use super::gate::Gate;
@@ -10,7 +11,7 @@ use crate::clock::Timeline;
 use crate::error::BatchError;
 use crate::events::QueueEvent;
 use crate::histogram::Histogram;
-use crate::kernel::{BatchId, OperationIndex};
+use crate::kernel::{BatchId, OperationIndex, Promise};
 use crate::limits::Limits;
 use crate::observe::{self, OperationMeters};
 use crate::process;
@@ -38,6 +39,9 @@ pub(crate) struct Registered {
     pub(crate) gate: Arc<AtomicBool>,
     /// Which item could not be decoded and why, while that holds the operation.
     pub(crate) undecodable: ArcSwapOption<String>,
+    pub(crate) promise: Promise,
+    /// How long its handlers may take.
+    pub(crate) timeout: Option<Duration>,
     pub(crate) counters: Counters,
     pub(crate) meters: OperationMeters,
 }
@@ -51,6 +55,10 @@ impl Registered {
         Self {
             name: Arc::from(name),
             aliases,
+            promise: handler
+                .as_ref()
+                .map_or(Promise::AtLeastOnce, |handler| handler.promise()),
+            timeout: handler.as_ref().and_then(|handler| handler.timeout()),
             handler,
             paused: ArcSwapOption::empty(),
             gate: Arc::new(AtomicBool::new(false)),
@@ -102,6 +110,8 @@ pub(crate) struct Counters {
     pub(crate) failed: AtomicU64,
     pub(crate) retried: AtomicU64,
     pub(crate) panicked: AtomicU64,
+    pub(crate) in_doubt: AtomicU64,
+    pub(crate) timed_out: AtomicU64,
     /// Durations of attempts.
     pub(crate) attempts: Histogram,
 }
@@ -134,6 +144,8 @@ pub(crate) struct Counts {
     pub(crate) failed: u64,
     pub(crate) retried: u64,
     pub(crate) panicked: u64,
+    pub(crate) in_doubt: u64,
+    pub(crate) timed_out: u64,
 }
 
 impl Counters {
@@ -144,13 +156,22 @@ impl Counters {
         add(&self.failed, counts.failed);
         add(&self.retried, counts.retried);
         add(&self.panicked, counts.panicked);
+        add(&self.in_doubt, counts.in_doubt);
+        add(&self.timed_out, counts.timed_out);
+    }
+}
+
+impl Counts {
+    /// Items accepted, and items with an outcome.
+    fn items(&self) -> u64 {
+        self.accepted + self.succeeded + self.failed + self.in_doubt
     }
 }
 
 impl WriterCounters {
     /// A commit is durable.
     pub(crate) fn add<'a>(&self, took: Duration, counts: impl Iterator<Item = &'a Counts>) {
-        let items = counts.map(|counts| counts.accepted + counts.succeeded + counts.failed);
+        let items = counts.map(Counts::items);
         self.items.fetch_add(items.sum(), Ordering::Relaxed);
         self.commits.record([took]);
     }
@@ -181,6 +202,7 @@ pub(crate) struct Shared {
     latch_holder: Mutex<Option<Sender<()>>>,
     latch: Receiver<()>,
     threads: Threads,
+    pub(crate) posts: Arc<Posts>,
     room: Signal,
     /// Raised too when the queue closes.
     clock_jumped: Signal,
@@ -223,6 +245,7 @@ impl Shared {
             latch_holder: Mutex::new(Some(latch_holder)),
             latch,
             threads: Threads::default(),
+            posts: Arc::default(),
             room: Signal::default(),
             commit_phase: AtomicU64::new(0),
         }

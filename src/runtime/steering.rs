@@ -40,6 +40,10 @@ impl Writer {
             let _ = reply.send(Steered::NotStopped { state });
             return Ok(());
         }
+        if self.is_in_flux(batch) {
+            self.round.deferred.push(Command::Resume(live, reply));
+            return Ok(());
+        }
         let loaded = match recovery::load_batch(&self.committer, &live, 0) {
             Ok(loaded) => loaded,
             Err(StoreError(reason)) => {
@@ -119,7 +123,12 @@ impl Writer {
     pub(super) fn is_in_flux(&self, batch: BatchId) -> bool {
         let view = self.kernel.view(batch);
         let ends = view.is_some_and(|view| view.phase.state().has_ended());
-        ends || self.round.retried.contains_key(&batch)
+        let resolved = self
+            .round
+            .resolved
+            .iter()
+            .any(|other| other.live.id == batch);
+        ends || resolved || self.round.retried.contains_key(&batch)
     }
 
     pub(super) fn delete_one(

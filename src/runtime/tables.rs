@@ -3,7 +3,9 @@
 //!
 //! Rows that were changed lately are kept beside them, so that the store is asked less often.
 //!
-//! There is one of these in a queue. It travels with the lease, so it needs no lock.
+//! There is one of these in a queue that counts. It travels with the lease, so its user needs no lock. When a handler
+//! does not return in time, the writer revokes the lease and makes a successor: what the old one holds is dropped
+//! with it, but for the writes of slices that ended before, which are on their way to the disk.
 
 use crate::limits;
 use crate::process;
@@ -16,8 +18,8 @@ use serde::de::DeserializeOwned;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The table writes of one slice, on their way to the disk.
 #[derive(Debug)]
@@ -35,9 +37,8 @@ pub(crate) struct Tables {
     store: Arc<dyn Store>,
     /// The version up to which slices' writes are durable. The writer moves it.
     durable: Arc<AtomicU64>,
-    /// Writes of slices that ended and may not be durable yet, oldest first.
-    ended: VecDeque<(u64, Pending)>,
-    next_version: u64,
+    ended: Arc<Mutex<Ended>>,
+    lease: Lease,
     slice: Pending,
     /// What is known of the rows of `slice` as they were before it, in the order in which they were first written:
     /// the committer needs it, and would have to read them once more.
@@ -51,14 +52,36 @@ pub(crate) struct Tables {
     recent_bytes: usize,
     /// What this item has read of rows that its slice has not written.
     read: Vec<(Vec<u8>, Before)>,
-    /// The store's tables, and those that handlers have written to.
-    names: BTreeSet<String>,
     /// Tables that this item is the first to write to.
     new_names: BTreeSet<&'static str>,
     failed: Option<StoreError>,
 }
 
-impl Tables {
+/// What is left of slices that ended. The successor of revoked tables goes on with it.
+struct Ended {
+    /// Writes that may not be durable yet, oldest first.
+    writes: VecDeque<(u64, Pending)>,
+    next_version: u64,
+    /// The store's tables, and those that handlers have written to.
+    names: BTreeSet<String>,
+}
+
+/// The how manieth lease it is, and which one is in force.
+#[derive(Clone)]
+struct Lease {
+    number: u64,
+    in_force: Arc<AtomicU64>,
+}
+
+/// Makes the tables of the next lease.
+pub(crate) struct Lessor {
+    store: Arc<dyn Store>,
+    durable: Arc<AtomicU64>,
+    ended: Arc<Mutex<Ended>>,
+    in_force: Arc<AtomicU64>,
+}
+
+impl Lessor {
     pub(crate) fn new(
         store: Arc<dyn Store>,
         durable: Arc<AtomicU64>,
@@ -67,8 +90,49 @@ impl Tables {
         Self {
             store,
             durable,
-            ended: VecDeque::new(),
-            next_version: 1,
+            ended: Arc::new(Mutex::new(Ended {
+                writes: VecDeque::new(),
+                next_version: 1,
+                names,
+            })),
+            in_force: Arc::default(),
+        }
+    }
+
+    /// The tables of a new lease. Whoever holds those of the last one can do nothing more with them.
+    pub(crate) fn grant(&self) -> Tables {
+        let number = self.in_force.fetch_add(1, Ordering::SeqCst) + 1;
+        let lease = Lease {
+            number,
+            in_force: Arc::clone(&self.in_force),
+        };
+        let store = Arc::clone(&self.store);
+        Tables::new(
+            store,
+            Arc::clone(&self.durable),
+            Arc::clone(&self.ended),
+            lease,
+        )
+    }
+
+    /// Whether these are the tables of the lease that is in force.
+    pub(crate) fn granted(&self, tables: &Tables) -> bool {
+        !tables.is_revoked()
+    }
+}
+
+impl Tables {
+    fn new(
+        store: Arc<dyn Store>,
+        durable: Arc<AtomicU64>,
+        ended: Arc<Mutex<Ended>>,
+        lease: Lease,
+    ) -> Self {
+        Self {
+            store,
+            durable,
+            ended,
+            lease,
             slice: Pending::new(),
             before: Vec::new(),
             slice_bytes: 0,
@@ -77,21 +141,36 @@ impl Tables {
             recent: HashMap::new(),
             recent_bytes: 0,
             read: Vec::new(),
-            names,
             new_names: BTreeSet::new(),
             failed: None,
         }
     }
 
+    fn is_revoked(&self) -> bool {
+        self.lease.in_force.load(Ordering::SeqCst) != self.lease.number
+    }
+
+    fn check_lease(&self) -> Result<(), TableError> {
+        if self.is_revoked() {
+            return Err(TableError::TimedOut);
+        }
+        Ok(())
+    }
+
+    fn ended(&self) -> MutexGuard<'_, Ended> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Forgets the writes that are in the store by now.
     pub(crate) fn begin_slice(&mut self) {
         let durable = self.durable.load(Ordering::Acquire);
-        while self
-            .ended
+        let mut ended = self.ended();
+        while ended
+            .writes
             .front()
             .is_some_and(|(version, _)| *version <= durable)
         {
-            self.ended.pop_front();
+            ended.writes.pop_front();
         }
     }
 
@@ -111,8 +190,11 @@ impl Tables {
             }
         }
         self.read.clear();
-        let new_names = std::mem::take(&mut self.new_names);
-        self.names.extend(new_names.into_iter().map(str::to_owned));
+        if !self.new_names.is_empty() {
+            let new_names = std::mem::take(&mut self.new_names);
+            let new_names = new_names.into_iter().map(str::to_owned);
+            self.ended().names.extend(new_names);
+        }
         self.slice_bytes += std::mem::take(&mut self.item_bytes);
     }
 
@@ -136,8 +218,6 @@ impl Tables {
         if self.slice.is_empty() {
             return None;
         }
-        let version = self.next_version;
-        self.next_version += 1;
         let writes = std::mem::take(&mut self.slice);
         let mut before = std::mem::take(&mut self.before);
         before.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
@@ -150,7 +230,10 @@ impl Tables {
             }
             rows.push((key, value.clone(), before));
         }
-        self.ended.push_back((version, writes));
+        let mut ended = self.ended();
+        let version = ended.next_version;
+        ended.next_version += 1;
+        ended.writes.push_back((version, writes));
         Some(SliceWrites { version, rows })
     }
 
@@ -180,6 +263,7 @@ impl Tables {
         table: &Table<K, V>,
         key: &K,
     ) -> Result<Option<V>, TableError> {
+        self.check_lease()?;
         let row = table.row_key(key)?;
         let own = [&self.item, &self.slice]
             .into_iter()
@@ -199,11 +283,12 @@ impl Tables {
     /// slices before it are in commits before that, or in the same one.
     fn read_before(&mut self, row: &[u8]) -> Result<Option<Value>, TableError> {
         let ended = || {
-            let mut newest_first = self.ended.iter().rev();
-            newest_first.find_map(|(_, writes)| writes.get(row))
+            let ended = self.ended();
+            let mut newest_first = ended.writes.iter().rev();
+            newest_first.find_map(|(_, writes)| writes.get(row).cloned())
         };
-        let value = match self.recent.get(row).or_else(ended) {
-            Some(value) => value.clone(),
+        let value = match self.recent.get(row).cloned().or_else(ended) {
+            Some(value) => value,
             None => {
                 // Not above: what is pending is memory, and many reads find it there.
                 process::check()?;
@@ -245,13 +330,20 @@ impl Tables {
         row: Vec<u8>,
         value: Option<Value>,
     ) -> Result<(), TableError> {
-        let is_new_table = value.is_some() && !self.names.contains(table);
+        self.check_lease()?;
         let limit = limits::TABLES;
-        if is_new_table && !self.new_names.contains(table) {
-            if self.names.len() + self.new_names.len() >= limit {
-                return Err(TableError::TooManyTables { table, limit });
+        if value.is_some() && !self.new_names.contains(table) {
+            let known = {
+                let ended = self.ended();
+                let is_known = ended.names.contains(table);
+                (!is_known).then_some(ended.names.len())
+            };
+            if let Some(tables) = known {
+                if tables + self.new_names.len() >= limit {
+                    return Err(TableError::TooManyTables { table, limit });
+                }
+                self.new_names.insert(table);
             }
-            self.new_names.insert(table);
         }
         let bytes = self.item_bytes + row.len() + value.as_ref().map_or(0, |value| value.len());
         let limit = limits::ITEM_WRITES_BYTES;
@@ -267,15 +359,15 @@ impl Tables {
         &mut self,
         table: &Table<K, V>,
         range: KeyRange<K>,
-    ) -> Rows<'_, K, V> {
+    ) -> Result<Rows<'_, K, V>, TableError> {
+        self.check_lease()?;
         let range = table.row_range(range);
-        let layers = self
-            .ended
-            .iter()
-            .map(|(_, writes)| writes)
-            .chain([&self.slice, &self.item]);
-        let pending = rows::layered(layers, &range);
-        Rows::new(&*self.store, pending, *table, &range).noting(&mut self.failed)
+        let pending = {
+            let ended = self.ended();
+            let layers = ended.writes.iter().map(|(_, writes)| writes);
+            rows::layered(layers.chain([&self.slice, &self.item]), &range)
+        };
+        Ok(Rows::new(&*self.store, pending, *table, &range).noting(&mut self.failed))
     }
 
     fn fail(&mut self, error: StoreError) -> TableError {
@@ -287,7 +379,7 @@ impl Tables {
 impl fmt::Debug for Tables {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tables")
-            .field("version", &self.next_version)
+            .field("lease", &self.lease.number)
             .finish_non_exhaustive()
     }
 }

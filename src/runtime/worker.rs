@@ -1,19 +1,20 @@
 //! A worker: takes a slice, runs its items, hands the results to the writer.
 
+use super::beat::{Attempt, Ended, Post};
 use super::command::{Command, Finished, Job, Work};
 use super::handler::Ran;
 use super::shared::Shared;
 use super::tables::Tables;
 use crate::context::Workspace;
 use crate::failure::{self, Failure};
-use crate::kernel::{BatchId, SliceItem, Verdict};
+use crate::kernel::{BatchId, Promise, SliceItem, Verdict};
 use crate::limits;
 use crate::observe;
 use crate::process;
-use crate::store::journal::{Block, End, FailureEntry, ItemEntry};
+use crate::store::journal::{End, ItemEntry};
+use crate::store::marks::{self, Marks};
 use crate::store::{Store, StoreError, Value, codec, keys};
 use crossbeam_channel::{Receiver, Sender};
-use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,6 +39,8 @@ const FORK_TIME: Duration = Duration::from_micros(5);
 pub(crate) struct Worker {
     shared: Arc<Shared>,
     store: Arc<dyn Store>,
+    marks: Arc<dyn Marks>,
+    post: Post,
     work: Receiver<Work>,
     leased: Receiver<Job>,
     writer: Sender<Command>,
@@ -52,14 +55,27 @@ pub(crate) struct Worker {
     chunk: Option<Chunk>,
     output: Vec<u8>,
     /// When the items of the slice began, and when the last one ended, since the slice began.
-    marks: Vec<Duration>,
+    times: Vec<Duration>,
 }
 
-/// The writer is gone: it failed, or the queue is closed.
-struct WriterGone;
+/// The worker ends: the writer is gone, because it failed or the queue is closed; or another worker has taken this
+/// one's place while its handler hung.
+struct Dismissed;
+
+/// What became of a slice.
+enum Slice {
+    Through(Finished),
+    TimedOut { replaced: bool },
+}
 
 impl Worker {
-    pub(crate) fn new(shared: Arc<Shared>, store: Arc<dyn Store>, bench: Bench) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        store: Arc<dyn Store>,
+        marks: Arc<dyn Marks>,
+        bench: Bench,
+    ) -> Self {
+        let post = shared.posts.take();
         let writer = shared.commands.clone();
         let Bench {
             work,
@@ -69,6 +85,8 @@ impl Worker {
         Self {
             shared,
             store,
+            marks,
+            post,
             work,
             leased,
             writer,
@@ -78,8 +96,13 @@ impl Worker {
             tables: None,
             chunk: None,
             output: Vec::new(),
-            marks: Vec::new(),
+            times: Vec::new(),
         }
+    }
+
+    /// No other worker of the queue has it.
+    pub(crate) fn number(&self) -> usize {
+        self.post.number
     }
 
     /// Works until the writer hands out no more.
@@ -108,7 +131,7 @@ impl Worker {
         Some(self.attempts - before)
     }
 
-    fn tick(&mut self, work: Work) -> Result<(), WriterGone> {
+    fn tick(&mut self, work: Work) -> Result<(), Dismissed> {
         match work {
             Work::Slice(job) => self.begin(&job).map(drop),
             Work::Lease(tables) => self.hold_lease(*tables),
@@ -117,7 +140,7 @@ impl Worker {
 
     /// Runs leased slices while there are any. The lease goes back to the writer, which knows whether
     /// more came in meanwhile.
-    fn hold_lease(&mut self, tables: Tables) -> Result<(), WriterGone> {
+    fn hold_lease(&mut self, tables: Tables) -> Result<(), Dismissed> {
         self.tables = Some(tables);
         let since = Instant::now();
         while let Ok(job) = self.leased.try_recv() {
@@ -131,7 +154,7 @@ impl Worker {
         match self.tables.take() {
             Some(tables) => {
                 let sent = self.lease_home.send(Box::new(tables));
-                sent.map_err(|_| WriterGone)?;
+                sent.map_err(|_| Dismissed)?;
                 self.send(Command::LeaseReturned)
             }
             None => Ok(()),
@@ -139,40 +162,45 @@ impl Worker {
     }
 
     /// Runs a slice; false when items of it were left.
-    fn begin(&mut self, job: &Job) -> Result<bool, WriterGone> {
+    fn begin(&mut self, job: &Job) -> Result<bool, Dismissed> {
         if !job.claim.take() {
             // Recalled: the kernel has handed its items on.
             return Ok(true);
         }
-        match self.run_slice(job) {
-            Ok(finished) => {
+        let (slot, items) = (self.post.number, &job.slice.items);
+        let mark = marks::encode(job.slice.batch, job.slice.alone, items);
+        self.marks.set(slot, &mark);
+        let ran = self.run_slice(job);
+        self.marks.clear(slot);
+        match ran {
+            Ok(Slice::Through(finished)) => {
                 let whole = finished.verdicts.len() == job.slice.items.len();
                 self.attempts += finished.verdicts.len() as u64;
                 self.send(Command::Finished(Box::new(finished)))?;
                 Ok(whole)
             }
+            Ok(Slice::TimedOut { replaced }) => {
+                self.attempts += 1;
+                // The lease is another's by now.
+                self.tables = None;
+                self.send(Command::Finished(Box::new(Finished::nothing_of(job))))?;
+                if replaced {
+                    return Err(Dismissed);
+                }
+                Ok(false)
+            }
             Err(StoreError(reason)) => {
                 self.send(Command::Failed(reason))?;
-                Err(WriterGone)
+                Err(Dismissed)
             }
         }
     }
 
-    fn run_slice(&mut self, job: &Job) -> Result<Finished, StoreError> {
+    fn run_slice(&mut self, job: &Job) -> Result<Slice, StoreError> {
         let slice = &job.slice;
         let _span = observe::running(&job.live.operation_name, slice.batch, slice.items.len());
         let since = Instant::now();
-        let mut finished = Finished {
-            slice: job.slice.id,
-            batch: job.slice.batch,
-            operation: job.slice.operation,
-            verdicts: Vec::with_capacity(job.slice.items.len()),
-            block: Block::default(),
-            writes: None,
-            busy_us: 0,
-            panicked: 0,
-            undecodable: None,
-        };
+        let mut finished = Finished::nothing_of(job);
         if let Some(tables) = &mut self.tables {
             tables.begin_slice();
         }
@@ -182,10 +210,11 @@ impl Worker {
             created_at: job.live.created_at,
             origin: job.live.origin.clone(),
             gate: Arc::clone(&job.live.gate),
+            beat: Arc::clone(&self.post.beat),
             tables: self.tables.take(),
         });
-        self.marks.clear();
-        for item in &job.slice.items {
+        self.times.clear();
+        for (place, item) in job.slice.items.iter().enumerate() {
             let now = since.elapsed();
             self.mark(now);
             let has_run = !finished.verdicts.is_empty();
@@ -195,8 +224,12 @@ impl Worker {
             if !job.live.gate.lets_pass() || (has_run && is_due) {
                 break;
             }
+            self.begin_attempt(job, place);
             let ran;
             (ran, workspace) = self.run_item(job, *item, workspace)?;
+            if let Ended::TimedOut { replaced } = self.end_attempt(job) {
+                return Ok(Slice::TimedOut { replaced });
+            }
             if !self.note(job, *item, ran, &mut workspace, &mut finished)? {
                 break;
             }
@@ -207,24 +240,44 @@ impl Worker {
         self.mark(busy);
         finished.busy_us = u64::try_from(busy.as_micros()).unwrap_or(u64::MAX);
         self.time_attempts(job, finished.verdicts.len());
-        Ok(finished)
+        Ok(Slice::Through(finished))
+    }
+
+    fn begin_attempt(&self, job: &Job, place: usize) {
+        let operation = job.slice.operation;
+        if let Some(limit) = self.shared.operation(operation).timeout {
+            self.post.beat.begin(Attempt {
+                slice: job.slice.id,
+                place,
+                operation,
+                since: self.shared.timeline.elapsed(),
+                limit,
+            });
+        }
+    }
+
+    fn end_attempt(&self, job: &Job) -> Ended {
+        match self.shared.operation(job.slice.operation).timeout {
+            Some(_) => self.post.beat.end(),
+            None => Ended::InTime,
+        }
     }
 
     /// Notes that an item begins or the last one has ended, `now` after the slice began.
     fn mark(&mut self, now: Duration) {
-        let last = self.marks.last().copied().unwrap_or(now);
+        let last = self.times.last().copied().unwrap_or(now);
         if now - last >= FORK_TIME && process::is_forked() {
             // The handler forked and returned twice. Here is nobody to tell the outcome to, and the items
             // that follow are the parent's to run.
             std::process::abort();
         }
-        self.marks.push(now);
+        self.times.push(now);
     }
 
     /// Records how long the first `count` items of the slice took, the ones with a verdict.
     fn time_attempts(&self, job: &Job, count: usize) {
         let registered = self.shared.operation(job.slice.operation);
-        let durations = self.marks.windows(2).map(|mark| mark[1] - mark[0]);
+        let durations = self.times.windows(2).map(|mark| mark[1] - mark[0]);
         let durations = durations.take(count);
         registered.counters.attempts.record(durations.clone());
         registered.meters.attempts(durations);
@@ -258,6 +311,8 @@ impl Worker {
         finished: &mut Finished,
     ) -> Result<bool, StoreError> {
         let SliceItem { index, attempt } = item;
+        let promise = self.shared.operation(job.slice.operation).promise;
+        let at_most_once = promise == Promise::AtMostOnce;
         if let Some(tables) = &mut workspace.tables {
             if let Some(error) = tables.failure() {
                 return Err(error.clone());
@@ -269,7 +324,9 @@ impl Worker {
         }
         let (verdict, failure) = match ran {
             Ran::Succeeded => (Verdict::Succeeded, None),
-            Ran::Failed(failure) if failure.is_cancelled() && job.live.gate.is_closed() => {
+            Ran::Failed(failure)
+                if failure.is_cancelled() && job.live.gate.is_closed() && !at_most_once =>
+            {
                 // As if it had not started: it runs when the batch goes on.
                 return Ok(false);
             }
@@ -278,6 +335,19 @@ impl Worker {
             Ran::Panicked(failure) => {
                 finished.panicked += 1;
                 observe::panicked(&job.live.operation_name, job.slice.batch, item);
+                if at_most_once {
+                    // Nobody knows how far it came.
+                    let reason = format!("the handler panicked: {}", failure.message);
+                    let reason = failure::cut(&reason, limits::FAILURE_MESSAGE_BYTES);
+                    let end = End::InDoubt(reason);
+                    finished.verdicts.push(Verdict::InDoubt);
+                    finished.block.push(ItemEntry {
+                        index,
+                        attempt,
+                        end,
+                    })?;
+                    return Ok(true);
+                }
                 (Verdict::Failed, Some(failure))
             }
             Ran::Undecodable(reason) if job.live.fails_undecodable() => {
@@ -301,7 +371,7 @@ impl Worker {
             None => End::Succeeded(std::str::from_utf8(&self.output).map_err(|error| {
                 StoreError(format!("an output that is JSON is not text: {error}"))
             })?),
-            Some(failure) => End::Failed(failure_entry(failure, details.as_deref())),
+            Some(failure) => End::Failed(failure.to_entry(details.as_deref())),
         };
         finished.verdicts.push(verdict);
         finished.block.push(ItemEntry {
@@ -312,19 +382,8 @@ impl Worker {
         Ok(true)
     }
 
-    fn send(&self, command: Command) -> Result<(), WriterGone> {
-        self.writer.send(command).map_err(|_| WriterGone)
-    }
-}
-
-fn failure_entry<'a>(failure: &'a Failure, details: Option<&'a str>) -> FailureEntry<'a> {
-    let name = |text: &'a str| failure::cut(text, limits::FAILURE_NAME_BYTES);
-    FailureEntry {
-        code: name(&failure.code),
-        message: failure::cut(&failure.message, limits::FAILURE_MESSAGE_BYTES),
-        field: failure.field.as_deref().map(name),
-        details: details.map(Cow::Borrowed),
-        retryable: failure.retryable,
+    fn send(&self, command: Command) -> Result<(), Dismissed> {
+        self.writer.send(command).map_err(|_| Dismissed)
     }
 }
 

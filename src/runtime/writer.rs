@@ -1,19 +1,21 @@
 //! The writer: drains its channel, folds all commands into one commit, then answers, publishes and hands
 //! out work. While it syncs, the next group gathers in the channel: no timer is needed.
 
+use super::beat::Attempt;
 use super::command::{Command, Finished, Job, Steered, Submission, Submitted, Work};
 use super::failures::FailureCounts;
 use super::gate::Claim;
 use super::live::{Live, Progress};
 use super::pace::Pace;
 use super::recovery;
+use super::resolving::Resolved;
 use super::round::Round;
 use super::shared::Shared;
-use super::tables::Tables;
+use super::tables::{Lessor, Tables};
 use crate::events::QueueEvent;
 use crate::kernel::{
-    BatchId, BatchView, Input, Kernel, OperationIndex, Output, Refusal, Slice, SliceId, Ticket,
-    Timestamp,
+    BatchId, BatchView, Input, Kernel, Mark, OperationIndex, Output, Promise, Refusal, Slice,
+    SliceId, Ticket, Timestamp,
 };
 use crate::limits;
 use crate::observe::{self, WriterMeters};
@@ -45,6 +47,11 @@ pub(crate) struct Writer {
     outlets: Outlets,
     /// The lease, while no worker holds it.
     lease: Option<Box<Tables>>,
+    lessor: Lessor,
+    /// Starts a worker in the place of one that hangs; false when it cannot.
+    replace: Box<dyn Fn() -> bool + Send>,
+    /// How often to look for handlers whose time is up, when there may be some.
+    look_every: Option<Duration>,
     durable_writes: Arc<AtomicU64>,
     pub(super) active: HashMap<BatchId, Active>,
     claims: HashMap<SliceId, Arc<Claim>>,
@@ -99,16 +106,24 @@ impl Writer {
         kernel: Kernel,
         committer: Committer,
         outlets: Outlets,
-        tables: Tables,
+        lessor: Lessor,
         durable_writes: Arc<AtomicU64>,
     ) -> Self {
+        let timeouts = shared.operations.iter().filter_map(|op| op.timeout);
+        let look_every = timeouts.min().map(|least| {
+            let (soonest, latest) = (Duration::from_millis(1), Duration::from_secs(1));
+            (least / 8).clamp(soonest, latest)
+        });
         Self {
+            look_every,
             shared,
             commands,
             kernel,
             committer,
             outlets,
-            lease: Some(Box::new(tables)),
+            lease: Some(Box::new(lessor.grant())),
+            lessor,
+            replace: Box::new(|| false),
             durable_writes,
             active: HashMap::new(),
             claims: HashMap::new(),
@@ -124,14 +139,23 @@ impl Writer {
         }
     }
 
-    /// Takes in the store's unfinished batches and makes what follows durable.
-    pub(crate) fn recover(&mut self, loaded: recovery::Loaded) -> Result<(), StoreError> {
+    /// Sets what starts a worker in the place of one that hangs.
+    pub(crate) fn replace_with(&mut self, replace: impl Fn() -> bool + Send + 'static) {
+        self.replace = Box::new(replace);
+    }
+
+    /// Takes in the store's unfinished batches and what their workers had in their hands, and makes what follows durable.
+    pub(crate) fn recover(
+        &mut self,
+        loaded: recovery::Loaded,
+        marks: &[Mark],
+    ) -> Result<(), StoreError> {
         for active in loaded.active {
             self.shared.registry.insert(&active.live);
             self.active.insert(active.live.id, active);
         }
         let now = self.shared.timeline.now();
-        let outputs = self.kernel.recover(loaded.batches, now);
+        let outputs = self.kernel.recover(loaded.batches, marks, now);
         self.act(outputs, &Block::default())?;
         self.commit_round()
     }
@@ -153,23 +177,26 @@ impl Writer {
         if let Some(command) = self.deferred.pop_front() {
             return Some(command);
         }
+        // What followed from the last commit waits for its own.
+        if self.round.has_writes() {
+            return Some(Command::Tick);
+        }
         if self.closing && self.kernel.slices_in_flight() == 0 && self.lease.is_some() {
             return None;
-        }
-        // A batch whose time came with the last commit waits for its new place to be durable.
-        if !self.round.rows.is_empty() {
-            return Some(Command::Tick);
         }
         // Whoever closed the queue may have found the channel full.
         if self.shared.is_closed() && !self.closing {
             return Some(Command::Close);
         }
+        let now = self.shared.timeline.now();
         let wake = self.kernel.next_wake().filter(|_| !self.closing);
-        let Some(due) = wake else {
+        let due = wake.map(|due| due.since(now).min(limits::CLOCK_LOOK));
+        let look = self
+            .look_every
+            .filter(|_| self.kernel.slices_in_flight() > 0);
+        let Some(wait) = due.into_iter().chain(look).min() else {
             return self.commands.recv().ok();
         };
-        let now = self.shared.timeline.now();
-        let wait = Duration::from_millis(due.0.saturating_sub(now.0)).min(limits::CLOCK_LOOK);
         match self.commands.recv_timeout(wait) {
             Ok(command) => Some(command),
             Err(RecvTimeoutError::Timeout) => Some(Command::Tick),
@@ -192,7 +219,42 @@ impl Writer {
             };
             self.take(command)?;
         }
+        self.look_for_hung()?;
         self.commit_round()
+    }
+
+    /// Ends the attempts of handlers whose time is up.
+    fn look_for_hung(&mut self) -> Result<(), StoreError> {
+        if self.look_every.is_none() {
+            return Ok(());
+        }
+        let now = self.shared.timeline.elapsed();
+        for beat in self.shared.posts.beats() {
+            let room = self.shared.posts.replaced() < limits::HUNG_HANDLERS;
+            let replace = || room && (self.replace)();
+            if let Some((attempt, replaced)) = beat.time_out(now, replace) {
+                self.time_out(attempt, replaced)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn time_out(&mut self, attempt: Attempt, replaced: bool) -> Result<(), StoreError> {
+        let registered = self.shared.operation(attempt.operation);
+        observe::timed_out(&registered.name, attempt.limit);
+        if registered.promise == Promise::ExactlyOnce {
+            // The handler can do nothing more with its tables.
+            self.lease = Some(Box::new(self.lessor.grant()));
+        }
+        let after_ms = attempt.limit.as_millis();
+        self.handle(Input::TimedOut {
+            slice: attempt.slice,
+            place: attempt.place,
+            after_ms: u64::try_from(after_ms).unwrap_or(u64::MAX),
+            replaced,
+        })?;
+        self.grant_lease();
+        Ok(())
     }
 
     fn take(&mut self, command: Command) -> Result<(), StoreError> {
@@ -204,6 +266,7 @@ impl Writer {
                 self.handle(Input::StopRequested { ticket, batch })
             }
             Command::Resume(live, reply) => self.resume(live, reply),
+            Command::Resolve(live, resolution, reply) => self.resolve(live, *resolution, reply),
             Command::FailUndecodable(batch, reply) => {
                 let ticket = self.ticket(Caller::Steerer(reply));
                 self.handle(Input::FailUndecodableRequested { ticket, batch })
@@ -213,7 +276,11 @@ impl Writer {
             Command::Unpause(operation, reply) => self.unpause(operation, reply),
             Command::Finished(finished) => self.finish(*finished),
             Command::LeaseReturned => {
-                self.lease = self.outlets.lease_home.try_recv().ok();
+                let returned = self.outlets.lease_home.try_recv();
+                // A lease that was revoked in the moment of its return is worth nothing.
+                if let Some(tables) = returned.ok().filter(|tables| self.lessor.granted(tables)) {
+                    self.lease = Some(tables);
+                }
                 self.grant_lease();
                 Ok(())
             }
@@ -270,7 +337,7 @@ impl Writer {
         self.act(outputs, &Block::default())
     }
 
-    fn act(&mut self, outputs: Vec<Output>, block: &Block) -> Result<(), StoreError> {
+    pub(super) fn act(&mut self, outputs: Vec<Output>, block: &Block) -> Result<(), StoreError> {
         let mut recalled = Vec::new();
         for output in outputs {
             match output {
@@ -330,9 +397,10 @@ impl Writer {
             Some(Caller::Submitter(reply, _)) => {
                 let answer = match refusal {
                     Refusal::Full { limit } => Submitted::Full { limit },
-                    Refusal::NotStopped { .. } | Refusal::Ended | Refusal::Closing => {
-                        Submitted::Closing
-                    }
+                    Refusal::NotStopped { .. }
+                    | Refusal::Ended
+                    | Refusal::NotInDoubt
+                    | Refusal::Closing => Submitted::Closing,
                 };
                 let _ = reply.send(answer);
             }
@@ -343,6 +411,7 @@ impl Writer {
                     Refusal::Full { limit } => Steered::Full { limit },
                     Refusal::NotStopped { state } => Steered::NotStopped { state },
                     Refusal::Ended => Steered::Ended,
+                    Refusal::NotInDoubt => Steered::NotInDoubt,
                     Refusal::Closing => Steered::Closing,
                 };
                 let _ = reply.send(answer);
@@ -356,10 +425,7 @@ impl Writer {
             let batch = slice.batch;
             return Err(StoreError(format!("batch {batch} started and is unknown")));
         };
-        let processed = {
-            let progress = active.live.progress();
-            progress.succeeded + progress.failed
-        };
+        let processed = active.live.progress().processed();
         active.pace.start(processed, || self.shared.timeline.now());
         let claim = Arc::new(Claim::default());
         self.claims.insert(slice.id, Arc::clone(&claim));
@@ -436,6 +502,7 @@ impl Writer {
                 state,
                 succeeded: u64::from(view.succeeded),
                 failed: u64::from(view.failed),
+                in_doubt: u64::from(view.in_doubt),
             });
             live.wake();
         }
@@ -466,6 +533,10 @@ impl Writer {
                 for batch in &self.round.deleted {
                     let removed = self.shared.registry.remove(*batch);
                     self.news.extend(removed.map(News::Settled));
+                }
+                for Resolved { live, progress, .. } in &self.round.resolved {
+                    live.publish(progress.clone());
+                    self.news.push(News::Settled(Arc::clone(live)));
                 }
                 let (kernel, active) = (&mut self.kernel, &mut self.active);
                 publish(kernel, active, &self.shared, &mut self.news);
@@ -501,9 +572,16 @@ impl Writer {
         for (reply, answer) in round.deletions {
             let _ = reply.send(answer);
         }
+        for Resolved { reply, .. } in round.resolved {
+            let _ = reply.send(Steered::Done);
+        }
         self.deferred.extend(round.deferred);
         for (most, reply) in round.hand_outs {
             self.hand_out(most)?;
+            if self.round.has_writes() {
+                // That items start is recorded before they do.
+                self.commit_round()?;
+            }
             let _ = reply.send(());
         }
         let size = || self.committer.size_on_disk().ok();
@@ -554,6 +632,7 @@ impl Writer {
                 Command::Stop(_, reply)
                 | Command::Resume(_, reply)
                 | Command::FailUndecodable(_, reply)
+                | Command::Resolve(_, _, reply)
                 | Command::Delete(_, reply)
                 | Command::Pause(_, _, reply)
                 | Command::Unpause(_, reply) => {
@@ -578,7 +657,7 @@ fn publish(
         let Some(active) = active.get_mut(&batch) else {
             continue;
         };
-        let processed = view.succeeded + view.failed;
+        let processed = view.succeeded + view.failed + view.in_doubt;
         let now = || shared.timeline.now();
         let left_ms = active.pace.left_ms(processed, view.total, now);
         let live = &active.live;

@@ -1,12 +1,11 @@
 //! One batch, rebuilt from what can be read of it.
 
 use super::{Loss, Rescue};
-use crate::failure::Failure;
 use crate::kernel::{BatchId, BatchState, Event, Phase, Timestamp};
 use crate::limits;
 use crate::runtime::failures::FailureCounts;
 use crate::store::codec::{self, Unsealed};
-use crate::store::journal::{self, End, Entry, FailureEntry, ItemEntry, Segment, SegmentBuilder};
+use crate::store::journal::{self, End, Entry, ItemEntry, Segment, SegmentBuilder};
 use crate::store::readable::ReadableRows;
 use crate::store::record::{Header, INDEXES_PER_PART, KEY_HASHES_PER_PART, Summary};
 use crate::store::{Store, StoreError, Value, keys};
@@ -159,10 +158,16 @@ impl Rebuilt<'_, '_> {
                 state,
                 succeeded,
                 failed,
+                in_doubt,
                 ..
             } = summary;
-            let there = (history.state.succeeded, history.state.failed);
-            if there != (*succeeded, *failed) || history.state.phase.state() != *state {
+            let by_journal = &history.state;
+            let there = (
+                by_journal.succeeded,
+                by_journal.failed,
+                by_journal.in_doubt(),
+            );
+            if there != (*succeeded, *failed, *in_doubt) || history.state.phase.state() != *state {
                 self.closes(format!(
                     "it was {state} with {succeeded} succeeded and {failed} failed items; {} and {} of these outcomes \
                      can be read",
@@ -180,6 +185,7 @@ impl Rebuilt<'_, '_> {
             failures,
             failed,
             journal,
+            ..
         } = ended;
         for (key, value) in journal::number(self.batch, 0, journal.finish()) {
             self.rescue.new.put(key, value)?;
@@ -188,6 +194,7 @@ impl Rebuilt<'_, '_> {
             state: state.phase.state(),
             succeeded: state.succeeded,
             failed: state.failed,
+            in_doubt: state.in_doubt(),
             failures: failures.to_map(),
             started_at: state.started_at,
             ended_at: state.ended_at,
@@ -206,18 +213,23 @@ impl Rebuilt<'_, '_> {
         ended.event(&Entry::Started { at: started })?;
         let mut lost = 0;
         for index in 0..u16::try_from(total).unwrap_or(u16::MAX) {
-            if let Some((at, encoded)) = history.outcomes.get(&index) {
+            let attempt = history.attempts.get(&index).copied().unwrap_or(1);
+            let of_item = history.outcomes.get(&index);
+            let (outcome, resolution) = of_item.map_or((&None, &None), |(a, b)| (a, b));
+            match outcome {
+                Some((at, encoded)) => ended.any(*at, encoded)?,
+                None => ended.any(at, &lost_outcome(index, attempt)?)?,
+            }
+            let doubted = ended.is_in_doubt(index);
+            if let Some((at, encoded)) = resolution.as_ref().filter(|_| doubted) {
                 ended.any(*at, encoded)?;
-            } else {
+            } else if outcome.is_none() {
                 lost += 1;
-                let attempt = history.attempts.get(&index).copied().unwrap_or(1);
-                ended.any(at, &lost_outcome(index, attempt)?)?;
             }
         }
         ended.event(&Entry::Completed { at })?;
         self.tells(format!(
-            "it is completed, with {lost} of {total} items failed as {:?}: these may have run",
-            Failure::OUTCOME_LOST
+            "it is completed, with {lost} of {total} items in doubt: these may have run"
         ));
         Ok(ended)
     }
@@ -236,7 +248,8 @@ impl Rebuilt<'_, '_> {
             if ended.state.phase == Phase::Stopping {
                 ended.event(&Entry::Stopped { at })?;
             }
-            let without = self.header.total - ended.state.succeeded - ended.state.failed;
+            let settled = ended.state.succeeded + ended.state.failed + ended.state.in_doubt();
+            let without = self.header.total - settled;
             self.tells(format!(
                 "it had not ended, and is stopped; {without} items have no outcome: some may have run, if what was \
                  stored last is lost"
@@ -316,30 +329,28 @@ fn put_parts<T: Serialize>(
 }
 
 fn lost_outcome(index: u16, attempt: u32) -> Result<Vec<u8>, StoreError> {
-    let failure = FailureEntry {
-        code: Failure::OUTCOME_LOST.into(),
-        message: "what became of it was lost when the store was damaged; it may have run".into(),
-        field: None,
-        details: None,
-        retryable: false,
-    };
+    let reason = "what became of it was lost when the store was damaged; it may have run";
     let entry = Entry::Item(ItemEntry {
         index,
         attempt,
-        end: End::Failed(failure),
+        end: End::InDoubt(reason.into()),
     });
     let mut bytes = Vec::new();
     codec::append(&mut bytes, &entry)?;
     Ok(bytes)
 }
 
+/// An entry of an item, encoded, with the clock of its segment.
+type Timed = (Timestamp, Vec<u8>);
+
 /// What can be read of a journal.
 struct History {
     state: BatchState,
     /// What fits, in its order, each with the clock of its segment.
-    entries: Vec<(Timestamp, Vec<u8>)>,
-    /// Final outcomes among them, whether they fit or not: behind a gap nothing does.
-    outcomes: BTreeMap<u16, (Timestamp, Vec<u8>)>,
+    entries: Vec<Timed>,
+    /// Final outcomes among them, and what doubts were resolved to, whether they fit or not: behind a gap nothing
+    /// does.
+    outcomes: BTreeMap<u16, (Option<Timed>, Option<Timed>)>,
     /// The attempts that items have made which have no outcome.
     attempts: BTreeMap<u16, u32>,
     last_at: Option<Timestamp>,
@@ -390,12 +401,13 @@ impl History {
             let encoded = &before[..before.len() - segment.remaining().len()];
             match &entry {
                 Entry::Clock { at } => clock = *at,
-                Entry::Item(item) if !verification::is_sound(item) => {
+                Entry::Item(item) | Entry::Resolved(item) if !verification::is_sound(item) => {
                     self.wrong
                         .push(format!("what item {} came to is no JSON", item.index));
                     continue;
                 }
-                Entry::Item(item) => self.note(item, clock, encoded),
+                Entry::Item(item) => self.note(item, false, (clock, encoded)),
+                Entry::Resolved(item) => self.note(item, true, (clock, encoded)),
                 _ => {}
             }
             let Some(event) = entry.to_event(clock) else {
@@ -409,16 +421,17 @@ impl History {
         }
     }
 
-    fn note(&mut self, item: &ItemEntry<'_>, clock: Timestamp, encoded: &[u8]) {
+    fn note(&mut self, item: &ItemEntry<'_>, resolves: bool, (clock, encoded): (Timestamp, &[u8])) {
         if u32::from(item.index) >= self.state.total {
             return;
         }
         self.attempts.insert(item.index, item.attempt);
-        if !matches!(item.end, End::Retry { .. }) {
-            self.outcomes
-                .entry(item.index)
-                .or_insert_with(|| (clock, encoded.to_vec()));
+        if matches!(item.end, End::Retry { .. }) {
+            return;
         }
+        let (outcome, resolution) = self.outcomes.entry(item.index).or_default();
+        let place = if resolves { resolution } else { outcome };
+        place.get_or_insert_with(|| (clock, encoded.to_vec()));
     }
 }
 
@@ -426,6 +439,12 @@ fn time_of(event: &Event) -> Timestamp {
     match event {
         Event::Started { at }
         | Event::ItemsEnded { at, .. }
+        | Event::ItemsLost { at, .. }
+        | Event::ItemsStarted { at, .. }
+        | Event::ItemsReturned { at, .. }
+        | Event::Suspected { at, .. }
+        | Event::Charged { at, .. }
+        | Event::Resolved { at, .. }
         | Event::StopRequested { at }
         | Event::Completed { at }
         | Event::Stopped { at }
@@ -439,6 +458,8 @@ struct Ended {
     state: BatchState,
     failures: FailureCounts,
     failed: BTreeSet<u16>,
+    /// Items that are in doubt, or were.
+    doubted: BTreeSet<u16>,
     journal: SegmentBuilder,
 }
 
@@ -448,8 +469,13 @@ impl Ended {
             state: BatchState::queued(total),
             failures: FailureCounts::default(),
             failed: BTreeSet::new(),
+            doubted: BTreeSet::new(),
             journal: SegmentBuilder::new(),
         }
+    }
+
+    fn is_in_doubt(&self, index: u16) -> bool {
+        self.doubted.contains(&index)
     }
 
     fn event(&mut self, entry: &Entry<'_>) -> Result<(), StoreError> {
@@ -466,14 +492,25 @@ impl Ended {
                 .map_err(|error| StoreError(error.to_string()))?;
         }
         match &entry {
-            Entry::Item(item) => {
-                if let End::Failed(failure) = &item.end {
-                    self.failures.add(&failure.code);
-                    self.failed.insert(item.index);
+            Entry::Item(item) | Entry::Resolved(item) => {
+                match &item.end {
+                    End::InDoubt(_) => {
+                        self.doubted.insert(item.index);
+                    }
+                    End::Failed(failure) => {
+                        self.failures.add(&failure.code);
+                        self.failed.insert(item.index);
+                    }
+                    End::Succeeded(_) | End::Retry { .. } => {}
                 }
                 self.journal.item(clock, encoded)
             }
-            entry => self.journal.entry(entry),
+            // The journal puts in its own.
+            Entry::Clock { .. } => Ok(()),
+            _ => {
+                self.journal.raw(encoded);
+                Ok(())
+            }
         }
     }
 }

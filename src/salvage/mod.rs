@@ -3,9 +3,9 @@
 //! What cannot be known is never guessed in favour of running something again: points that were awarded may be in
 //! a table whose outcome is lost. So nothing is left to run by itself:
 //!
-//! - A batch of which anything is missing is closed: completed, with every outcome that can be read, and a failure
-//!   [`OUTCOME_LOST`](crate::Failure::OUTCOME_LOST) for every item of which none can. Such items run again only when
-//!   somebody asks for it, with `retry_failed`.
+//! - A batch of which anything is missing is closed: completed, with every outcome that can be read, and every item
+//!   of which none can [in doubt](crate::Outcome::InDoubt). Such an item runs again only when somebody has said that
+//!   it failed, and asks for it.
 //! - A whole batch that has not ended is stopped. `resume` is somebody's decision, too.
 //! - A batch without its header is gone; its idempotency key stays, so that submitting it again says so instead of
 //!   running it again.
@@ -48,9 +48,9 @@ const PIECE_BYTES: usize = 1 << 20;
 /// nothing of it runs by itself:
 ///
 /// - A batch of which items, outcomes, ordering keys or origins are missing is closed. It is completed, with every
-///   outcome that can be read; an item without one has failed with
-///   [`Failure::OUTCOME_LOST`](crate::Failure::OUTCOME_LOST), and may have run. An item whose content is lost is `null`.
-///   They run again only when somebody asks for it, with [`Batch::retry_failed`](crate::Batch::retry_failed).
+///   outcome that can be read; an item without one is [in doubt](crate::Outcome::InDoubt), whatever the operation
+///   promises, because it may have run: find out, and [`resolve`](crate::Batch::resolve) it. An item whose content is
+///   lost is `null`.
 /// - A batch that had not ended, and of which nothing is missing, is stopped.
 ///   [`Batch::resume`](crate::Batch::resume) runs the items without an outcome; some of them may have run, when what
 ///   was stored last is lost.

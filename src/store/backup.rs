@@ -179,7 +179,8 @@ fn read_on(
 mod tests {
     use super::super::Store;
     use super::super::memory::{MemoryDisk, MemoryStore};
-    use super::super::vault::{Committer, Group, initial_rows, recount};
+    use super::super::row_sums::recount;
+    use super::super::vault::{Committer, Group, initial_rows};
     use super::*;
     use crate::kernel::BatchId;
     use std::collections::BTreeMap;

@@ -110,6 +110,11 @@ impl Directory {
         self.path.join(SEAL_NEW)
     }
 
+    /// What workers have in their hands.
+    pub(crate) fn marks(&self) -> PathBuf {
+        self.path.join(MARKS)
+    }
+
     /// The storage engine's files.
     pub(super) fn store(&self) -> PathBuf {
         self.path.join(STORE)

@@ -6,10 +6,12 @@
 
 use super::codec::{self, Unsealed};
 use super::{StoreError, Value, keys};
-use crate::kernel::{BatchId, Event, Fate, ItemEvent, Timestamp};
+use crate::failure::Failure;
+use crate::kernel::{BatchId, Event, Fate, ItemEvent, Loss, Timestamp};
 use crate::limits;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use std::fmt;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Entry<'a> {
@@ -37,6 +39,26 @@ pub(crate) enum Entry<'a> {
     FailUndecodableRequested {
         at: Timestamp,
     },
+    ItemsStarted {
+        at: Timestamp,
+        indexes: Vec<u16>,
+    },
+    ItemsReturned {
+        at: Timestamp,
+        indexes: Vec<u16>,
+    },
+    Suspected {
+        at: Timestamp,
+        indexes: Vec<u16>,
+    },
+    Charged {
+        at: Timestamp,
+        index: u16,
+        crashes: u32,
+    },
+    /// What became of an item that was in doubt.
+    #[serde(borrow)]
+    Resolved(ItemEntry<'a>),
 }
 
 /// The end of one attempt.
@@ -59,6 +81,8 @@ pub(crate) enum End<'a> {
         #[serde(borrow)]
         failure: FailureEntry<'a>,
     },
+    /// Whether the item ran is not known, and why.
+    InDoubt(#[serde(borrow)] Cow<'a, str>),
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -87,10 +111,51 @@ pub(crate) struct Block {
 
 impl Block {
     pub(crate) fn push(&mut self, item: ItemEntry<'_>) -> Result<(), StoreError> {
-        if let End::Failed(failure) = &item.end {
+        self.push_entry(&Entry::Item(item))
+    }
+
+    /// What became of an item that was in doubt.
+    pub(crate) fn resolution(item: ItemEntry<'_>) -> Result<Self, StoreError> {
+        let mut block = Self::default();
+        block.push_entry(&Entry::Resolved(item))?;
+        Ok(block)
+    }
+
+    /// The entries of attempts that came to nothing a handler could tell of.
+    pub(crate) fn of_lost(items: &[ItemEvent], loss: Loss) -> Result<Self, StoreError> {
+        let mut block = Self::default();
+        for ItemEvent {
+            index,
+            attempt,
+            fate,
+        } in items
+        {
+            let end = match fate {
+                Fate::InDoubt => End::InDoubt(loss.to_string().into()),
+                _ => End::Failed(FailureEntry {
+                    code: loss.code().into(),
+                    message: loss.to_string().into(),
+                    field: None,
+                    details: None,
+                    retryable: matches!(fate, Fate::Retry { .. }),
+                }),
+            };
+            block.push(ItemEntry {
+                index: *index,
+                attempt: *attempt,
+                end,
+            })?;
+        }
+        Ok(block)
+    }
+
+    fn push_entry(&mut self, entry: &Entry<'_>) -> Result<(), StoreError> {
+        if let Entry::Item(item) | Entry::Resolved(item) = entry
+            && let End::Failed(failure) = &item.end
+        {
             self.codes.push((self.ends.len(), (&*failure.code).into()));
         }
-        codec::append(&mut self.bytes, &Entry::Item(item))?;
+        codec::append(&mut self.bytes, entry)?;
         self.ends.push(self.bytes.len());
         Ok(())
     }
@@ -132,7 +197,7 @@ impl SegmentBuilder {
         self.closed.len() * limits::PACKED_BYTES + self.open.encoded().len()
     }
 
-    /// Appends an event. `block` has the entries of an [`Event::ItemsEnded`], in the same order.
+    /// Appends an event. `block` has the entries of an event that ends items, in the same order.
     pub(crate) fn event(&mut self, event: &Event, block: &Block) -> Result<(), StoreError> {
         match event {
             Event::Started { at } => self.entry(&Entry::Started { at: *at }),
@@ -143,10 +208,30 @@ impl SegmentBuilder {
             Event::FailUndecodableRequested { at } => {
                 self.entry(&Entry::FailUndecodableRequested { at: *at })
             }
-            Event::ItemsEnded { at, items } => {
+            Event::ItemsStarted { at, indexes } => self.note(&Entry::ItemsStarted {
+                at: *at,
+                indexes: indexes.clone(),
+            }),
+            Event::ItemsReturned { at, indexes } => self.note(&Entry::ItemsReturned {
+                at: *at,
+                indexes: indexes.clone(),
+            }),
+            Event::Suspected { at, indexes } => self.note(&Entry::Suspected {
+                at: *at,
+                indexes: indexes.clone(),
+            }),
+            Event::Charged { at, index, crashes } => self.entry(&Entry::Charged {
+                at: *at,
+                index: *index,
+                crashes: *crashes,
+            }),
+            Event::Resolved { at, .. } => self.item(*at, block.entry(0)),
+            Event::ItemsEnded { at, items } | Event::ItemsLost { at, items, .. } => {
                 for (n, item) in items.iter().enumerate() {
                     match item.fate {
-                        Fate::Succeeded | Fate::Failed => self.item(*at, block.entry(n))?,
+                        Fate::Succeeded | Fate::Failed | Fate::InDoubt => {
+                            self.item(*at, block.entry(n))?;
+                        }
                         Fate::Retry { due } => {
                             let retry = retried(block.entry(n), due)?;
                             self.item(*at, &retry)?;
@@ -172,6 +257,14 @@ impl SegmentBuilder {
     pub(crate) fn entry(&mut self, entry: &Entry<'_>) -> Result<(), StoreError> {
         self.make_room(0);
         self.open.append(entry)
+    }
+
+    /// Appends an entry that may be long.
+    fn note(&mut self, entry: &Entry<'_>) -> Result<(), StoreError> {
+        let mut encoded = Vec::new();
+        codec::append(&mut encoded, entry)?;
+        self.raw(&encoded);
+        Ok(())
     }
 
     /// The finished segments.
@@ -275,6 +368,27 @@ impl Entry<'_> {
             Self::Stopped { at } => Event::Stopped { at: *at },
             Self::Resumed { at } => Event::Resumed { at: *at },
             Self::FailUndecodableRequested { at } => Event::FailUndecodableRequested { at: *at },
+            Self::ItemsStarted { at, indexes } => Event::ItemsStarted {
+                at: *at,
+                indexes: indexes.clone(),
+            },
+            Self::ItemsReturned { at, indexes } => Event::ItemsReturned {
+                at: *at,
+                indexes: indexes.clone(),
+            },
+            Self::Suspected { at, indexes } => Event::Suspected {
+                at: *at,
+                indexes: indexes.clone(),
+            },
+            Self::Charged { at, index, crashes } => Event::Charged {
+                at: *at,
+                index: *index,
+                crashes: *crashes,
+            },
+            Self::Resolved(item) => Event::Resolved {
+                at: clock,
+                item: item.to_event(),
+            },
         })
     }
 }
@@ -288,14 +402,41 @@ impl ItemEntry<'_> {
                 End::Succeeded(_) => Fate::Succeeded,
                 End::Failed(_) => Fate::Failed,
                 End::Retry { due, .. } => Fate::Retry { due: *due },
+                End::InDoubt(_) => Fate::InDoubt,
             },
+        }
+    }
+}
+
+impl Loss {
+    fn code(self) -> &'static str {
+        match self {
+            Self::Crash { .. } => Failure::CRASHED,
+            Self::Timeout { .. } => Failure::TIMED_OUT,
+        }
+    }
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Crash { alone: 0 } => {
+                f.write_str("the process ended when the item had started, or was about to")
+            }
+            Self::Crash { alone: times } => write!(
+                f,
+                "the process ended while the item ran, {times} times while it was the only suspect that did"
+            ),
+            Self::Timeout { after_ms } => {
+                write!(f, "the handler did not return within {after_ms} ms")
+            }
         }
     }
 }
 
 /// Rewrites a journal of many small segments as few full ones: the lifecycle up to the first start,
 /// then the items in their order, then the rest of the lifecycle. It adds up to the same; what is
-/// dropped is retries that a later attempt has overtaken.
+/// dropped is retries that a later attempt has overtaken, and which items were handed out: when a batch ends none is.
 pub(crate) fn compact(
     batch: BatchId,
     segments: &[(Vec<u8>, Value)],
@@ -303,7 +444,7 @@ pub(crate) fn compact(
     let mut until_started = Vec::new();
     let mut after_started = Vec::new();
     let mut started = false;
-    let mut items: Vec<(u16, Timestamp, &[u8])> = Vec::new();
+    let mut items: Vec<Kept<'_>> = Vec::new();
     for (key, value) in segments {
         let mut clock = Timestamp::default();
         let mut segment = Segment::open(batch, key, value)?;
@@ -315,7 +456,19 @@ pub(crate) fn compact(
             let encoded = &before[..before.len() - segment.remaining().len()];
             match entry {
                 Entry::Clock { at } => clock = at,
-                Entry::Item(item) => items.push((item.index, clock, encoded)),
+                Entry::Item(item) => items.push(Kept {
+                    index: item.index,
+                    at: clock,
+                    encoded,
+                    resolves: false,
+                }),
+                Entry::Resolved(item) => items.push(Kept {
+                    index: item.index,
+                    at: clock,
+                    encoded,
+                    resolves: true,
+                }),
+                Entry::ItemsStarted { .. } | Entry::ItemsReturned { .. } => {}
                 _ if started => after_started.push(encoded),
                 other => {
                     started = matches!(other, Entry::Started { .. });
@@ -325,15 +478,16 @@ pub(crate) fn compact(
         }
     }
     // Stable: of an item's entries the last one is the newest.
-    items.sort_by_key(|(index, _, _)| *index);
+    items.sort_by_key(|item| item.index);
     let mut out = SegmentBuilder::new();
     for first in until_started {
         out.raw(first);
     }
-    for (n, (index, at, encoded)) in items.iter().enumerate() {
-        let overtaken = items.get(n + 1).is_some_and(|(next, _, _)| next == index);
-        if !overtaken {
-            out.item(*at, encoded)?;
+    for (n, item) in items.iter().enumerate() {
+        let next = items.get(n + 1).filter(|next| next.index == item.index);
+        // What is resolved has to have been in doubt.
+        if next.is_none_or(|next| next.resolves) {
+            out.item(item.at, item.encoded)?;
         }
     }
     for rest in after_started {
@@ -342,8 +496,16 @@ pub(crate) fn compact(
     Ok(out.finish())
 }
 
+/// An entry of an item, while a journal is rewritten.
+struct Kept<'a> {
+    index: u16,
+    at: Timestamp,
+    encoded: &'a [u8],
+    resolves: bool,
+}
+
 impl SegmentBuilder {
-    fn raw(&mut self, encoded: &[u8]) {
+    pub(crate) fn raw(&mut self, encoded: &[u8]) {
         self.make_room(encoded.len());
         self.open.append_encoded(encoded);
     }

@@ -9,8 +9,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::marks::{self, Marks};
 use super::{Scan, Store, StoreError, Value, Writes};
 use crate::error::OpenError;
+use crate::kernel::Mark;
 
 /// How long a test waits for a commit to come before it is taken for a bug in the test.
 const COMMIT_MUST_COME: Duration = Duration::from_secs(30);
@@ -40,6 +42,8 @@ struct Disk {
     sequence: u64,
     /// Commits done since the disk was made.
     commits: u64,
+    /// What workers have in their hands, by slot.
+    marks: BTreeMap<usize, Vec<u8>>,
     /// Counts openings and power cuts: a store with an older number is dead.
     opening: u64,
     open: bool,
@@ -55,6 +59,17 @@ impl MemoryDisk {
     /// fails and changes nothing, and the disk may be opened again.
     pub(crate) fn cut_power(&self) {
         let mut disk = self.disk();
+        // They are never synced.
+        disk.marks.clear();
+        self.end_process(&mut disk);
+    }
+
+    /// As [`cut_power`](Self::cut_power), for the process alone: what it has written and not synced is there.
+    pub(crate) fn kill(&self) {
+        self.end_process(&mut self.disk());
+    }
+
+    fn end_process(&self, disk: &mut Disk) {
         disk.opening += 1;
         disk.open = false;
         disk.fault = None;
@@ -170,6 +185,14 @@ impl MemoryStore {
         self.opened_at_sequence
     }
 
+    /// The marks of this opening.
+    pub(crate) fn marks(&self) -> Arc<dyn Marks> {
+        Arc::new(MemoryMarks {
+            disk: self.disk.clone(),
+            opening: self.opening,
+        })
+    }
+
     /// The disk, unless the power was cut since.
     fn live(&self) -> Result<MutexGuard<'_, Disk>, StoreError> {
         let disk = self.disk.disk();
@@ -220,6 +243,50 @@ impl Disk {
         }
         self.sequence = sequence;
         self.commits += 1;
+    }
+}
+
+/// The marks of one opening of a disk; a dead process's workers change nothing.
+struct MemoryMarks {
+    disk: MemoryDisk,
+    opening: u64,
+}
+
+impl MemoryMarks {
+    fn with<T: Default>(&self, act: impl FnOnce(&mut BTreeMap<usize, Vec<u8>>) -> T) -> T {
+        let mut disk = self.disk.disk();
+        if disk.opening == self.opening {
+            act(&mut disk.marks)
+        } else {
+            T::default()
+        }
+    }
+}
+
+impl Marks for MemoryMarks {
+    fn set(&self, slot: usize, bytes: &[u8]) {
+        self.with(|marks| {
+            marks.insert(slot, bytes.to_vec());
+        });
+    }
+
+    fn clear(&self, slot: usize) {
+        self.with(|marks| {
+            marks.remove(&slot);
+        });
+    }
+
+    fn noted(&self) -> Vec<Mark> {
+        self.with(|slots| {
+            slots
+                .values()
+                .filter_map(|slot| marks::decode(slot))
+                .collect()
+        })
+    }
+
+    fn clear_all(&self) {
+        self.with(BTreeMap::clear);
     }
 }
 

@@ -12,6 +12,7 @@ mod directory;
 pub(crate) mod journal;
 pub(crate) mod key_kind;
 pub(crate) mod keys;
+pub(crate) mod marks;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod memory;
 pub(crate) mod new_store;

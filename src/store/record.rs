@@ -75,6 +75,7 @@ pub(crate) struct Summary {
     pub(crate) state: State,
     pub(crate) succeeded: u32,
     pub(crate) failed: u32,
+    pub(crate) in_doubt: u32,
     /// Failed items by their failure's code.
     pub(crate) failures: BTreeMap<String, u64>,
     pub(crate) started_at: Option<Timestamp>,

@@ -40,6 +40,12 @@ pub trait Assertions {
     /// Unless it has failed, for good, with this code.
     fn assert_failed(&self, index: usize, code: &str) -> Failure;
 
+    /// Why item `index` is in doubt.
+    ///
+    /// # Panics
+    /// Unless it is.
+    fn assert_in_doubt(&self, index: usize) -> String;
+
     /// Item `index` has no outcome yet: it is queued, running, or waits for another attempt.
     ///
     /// # Panics
@@ -121,6 +127,21 @@ impl<O: BatchType> Assertions for Batch<O> {
     }
 
     #[track_caller]
+    fn assert_in_doubt(&self, index: usize) -> String {
+        let (found, status) = look(self, index);
+        match found {
+            Some(ItemOutcome {
+                outcome: Outcome::InDoubt { reason },
+                ..
+            }) => reason,
+            other => panic!(
+                "expected item {index} to be in doubt: {}\n{status}",
+                Found(other.as_ref(), index)
+            ),
+        }
+    }
+
+    #[track_caller]
     fn assert_unfinished(&self, index: usize) {
         let (found, status) = look(self, index);
         if found.is_some() {
@@ -176,6 +197,7 @@ impl fmt::Display for Found<'_> {
         };
         match &item.outcome {
             Outcome::Succeeded(output) => write!(f, "succeeded with {output}")?,
+            Outcome::InDoubt { reason } => write!(f, "is in doubt: {reason}")?,
             Outcome::Failed(failure) => {
                 write!(f, "failed with {:?}", failure.code)?;
                 if let Some(field) = &failure.field {

@@ -12,6 +12,8 @@ pub struct ManualClock(Arc<Mutex<Hands>>);
 
 struct Hands {
     now: SystemTime,
+    /// The sum of the moves forward.
+    elapsed: Duration,
     watchers: Vec<Wake>,
 }
 
@@ -24,7 +26,12 @@ impl ManualClock {
     /// A clock that shows `now`.
     pub fn at(now: SystemTime) -> Self {
         let watchers = Vec::new();
-        Self(Arc::new(Mutex::new(Hands { now, watchers })))
+        let elapsed = Duration::ZERO;
+        Self(Arc::new(Mutex::new(Hands {
+            now,
+            elapsed,
+            watchers,
+        })))
     }
 
     /// Moves the clock forward.
@@ -37,6 +44,8 @@ impl ManualClock {
     pub fn set(&self, now: SystemTime) {
         let watchers = {
             let mut hands = self.hands();
+            let forward = now.duration_since(hands.now);
+            hands.elapsed += forward.unwrap_or_default();
             hands.now = now;
             hands.watchers.clone()
         };
@@ -59,6 +68,10 @@ impl Default for ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> SystemTime {
         self.hands().now
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.hands().elapsed
     }
 
     fn on_jump(&self, wake: Wake) {

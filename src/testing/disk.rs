@@ -33,6 +33,12 @@ impl MemoryDisk {
         self.0.cut_power();
     }
 
+    /// Ends the process as [`cut_power`](Self::cut_power) does, and leaves what it had written without a sync: the
+    /// notes of what was [running](crate::Operation::crash_limit).
+    pub fn kill_process(&self) {
+        self.0.kill();
+    }
+
     /// Makes the next commit fail. The queue latches failed.
     pub fn fail_next_commit(&self, fault: CommitFault) {
         self.0.fail_next_commit(match fault {
@@ -85,6 +91,7 @@ impl Builder {
         self.check()?;
         let store = disk.open()?;
         let sealed_sequence = store.sealed_sequence();
-        self.start(Arc::new(store), sealed_sequence, true)
+        let marks = store.marks();
+        self.start(Arc::new(store), marks, sealed_sequence, true)
     }
 }

@@ -42,7 +42,8 @@ impl Builder {
         self.without_workers = false;
         let store = disk.open()?;
         let sealed_sequence = store.sealed_sequence();
-        let setup = self.setup(Arc::new(store), sealed_sequence, true);
+        let marks = store.marks();
+        let setup = self.setup(Arc::new(store), marks, sealed_sequence, true);
         let (engine, drainer) = Drainer::start(setup)?;
         Ok(DrainedQueue {
             queue: Queue::new(engine),

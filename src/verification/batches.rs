@@ -60,7 +60,8 @@ impl Batch<'_> {
         }
         let added = journal::add_up(self.store, self.id, self.header);
         let state = &added.state;
-        self.found.outcomes += u64::from(state.succeeded) + u64::from(state.failed);
+        let outcomes = [state.succeeded, state.failed, state.in_doubt()];
+        self.found.outcomes += outcomes.map(u64::from).iter().sum::<u64>();
         for (item, what) in &added.wrong {
             match item {
                 Some(item) => self.finds_in_item(*item, what.clone()),
@@ -233,6 +234,7 @@ impl Batch<'_> {
             state: stated,
             succeeded,
             failed,
+            in_doubt,
             failures,
             started_at,
             ended_at,
@@ -246,6 +248,12 @@ impl Batch<'_> {
             self.finds(format!(
                 "{succeeded} items succeeded and {failed} failed; by its journal {} and {}",
                 counts.0, counts.1
+            ));
+        }
+        if in_doubt != by_journal.in_doubt() {
+            let doubted = by_journal.in_doubt();
+            self.finds(format!(
+                "{in_doubt} items are in doubt; by its journal {doubted}"
             ));
         }
         if failures != added.failures.to_map() {

@@ -78,7 +78,7 @@ impl Added {
                 Ok(()) => self.note(&entry),
                 Err(error) => {
                     let item = match &error {
-                        BadEvent::Item { index, .. } => Some(*index),
+                        BadEvent::Item { index, .. } | BadEvent::NoDoubt { index } => Some(*index),
                         BadEvent::Transition(_) => None,
                     };
                     self.wrong.push((item, error.to_string()));
@@ -88,7 +88,7 @@ impl Added {
     }
 
     fn note(&mut self, entry: &Entry<'_>) {
-        let Entry::Item(item) = entry else {
+        let (Entry::Item(item) | Entry::Resolved(item)) = entry else {
             return;
         };
         let ItemEntry { index, end, .. } = item;

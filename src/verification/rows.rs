@@ -179,6 +179,7 @@ pub(crate) fn is_sound(item: &ItemEntry<'_>) -> bool {
     let json = match &item.end {
         End::Succeeded(output) => Some(*output),
         End::Failed(failure) | End::Retry { failure, .. } => failure.details.as_deref(),
+        End::InDoubt(_) => None,
     };
     json.is_none_or(|json| is_json(json).is_ok())
 }

@@ -9,10 +9,11 @@ pub(crate) enum Kind {
     Free,
     Ordered,
     Adding,
+    Once,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 3] = [Self::Free, Self::Ordered, Self::Adding];
+    pub(crate) const ALL: [Self; 4] = [Self::Free, Self::Ordered, Self::Adding, Self::Once];
 }
 
 /// How a batch is submitted.
@@ -40,6 +41,8 @@ pub(crate) enum Amid {
 pub(crate) enum End {
     Shutdown,
     PowerCut,
+    /// As a power cut, but what was written without a sync stays: notes of what was running.
+    Kill,
     /// A commit that fails, and is on the disk or not, whoever asks for it.
     FailedCommit {
         done: bool,
@@ -69,6 +72,11 @@ pub(crate) enum Action {
     },
     Delete {
         which: Index,
+    },
+    /// Somebody finds out what became of an item in doubt.
+    Resolve {
+        which: Index,
+        succeeded: bool,
     },
     Prune {
         seconds: u64,
@@ -112,6 +120,8 @@ impl Action {
             4 => which.clone().prop_map(|which| Self::Resume { which }),
             3 => which.clone().prop_map(|which| Self::RetryFailed { which }),
             2 => which.clone().prop_map(|which| Self::Delete { which }),
+            3 => (which.clone(), any::<bool>())
+                .prop_map(|(which, succeeded)| Self::Resolve { which, succeeded }),
             1 => (0..300u64).prop_map(|seconds| Self::Prune { seconds }),
             1 => kind().prop_map(|kind| Self::Pause { kind }),
             2 => kind().prop_map(|kind| Self::Unpause { kind }),
@@ -131,6 +141,7 @@ fn kind() -> impl Strategy<Value = Kind> {
         1 => Just(Kind::Free),
         1 => Just(Kind::Ordered),
         2 => Just(Kind::Adding),
+        1 => Just(Kind::Once),
     ]
 }
 
@@ -157,7 +168,8 @@ fn amid() -> impl Strategy<Value = Amid> {
 fn end() -> impl Strategy<Value = End> {
     prop_oneof![
         2 => Just(End::Shutdown),
-        3 => Just(End::PowerCut),
+        2 => Just(End::PowerCut),
+        2 => Just(End::Kill),
         2 => any::<bool>().prop_map(|done| End::FailedCommit { done }),
     ]
 }

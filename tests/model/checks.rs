@@ -1,7 +1,7 @@
 //! What must hold between the queue and the model at any time.
 
 use crate::actions::Kind;
-use crate::operations::{Adding, Free, Ordered, SUMS};
+use crate::operations::{Adding, Free, Once, Ordered, SUMS};
 use crate::run::{Held, Known, Paused, Run, Stopped, Wrong, hold};
 use batchwright::{Batch, BatchFilter, BatchId, Blocked, ItemOutcome, Operation, State, Status};
 use std::collections::BTreeMap;
@@ -77,6 +77,7 @@ impl Run {
         let after = batch.status()?;
         let now = self.now();
         let kind = self.know(id)?.content.kind;
+        let crashed = self.crashed;
         let paused = self.paused.get(&kind).copied();
         let known = self.know(id)?;
         let wrong = |text: &str| format!("batch {id}: {text}: {before:?}, {after:?}, {known:?}");
@@ -84,7 +85,11 @@ impl Run {
         hold(before.total == items.len() as u64, || wrong("the total"))?;
         // Each count is of outcomes that were durable then.
         let succeeded = outcomes.values().filter(|o| o.outcome.is_success()).count() as u64;
-        let failed = outcomes.len() as u64 - succeeded;
+        let in_doubt = outcomes
+            .values()
+            .filter(|o| o.outcome.is_in_doubt())
+            .count() as u64;
+        let failed = outcomes.len() as u64 - succeeded - in_doubt;
         let between = |least: u64, n: u64, most: u64| least <= n && n <= most;
         hold(
             between(before.succeeded, succeeded, after.succeeded),
@@ -92,6 +97,10 @@ impl Run {
         )?;
         hold(between(before.failed, failed, after.failed), || {
             wrong("failures")
+        })?;
+        // Nobody resolves one meanwhile.
+        hold(between(before.in_doubt, in_doubt, after.in_doubt), || {
+            wrong("doubts")
         })?;
         for status in [&before, &after] {
             let known_items = status.processed() + status.in_flight + status.waiting;
@@ -113,7 +122,13 @@ impl Run {
             .map_err(|text| Wrong(wrong(text)))?;
         for (index, outcome) in &outcomes {
             let item = &items[*index];
-            let right = item.fits(&outcome.outcome) && outcome.attempts == item.end().0;
+            let right = match known.resolved.get(index) {
+                Some(resolved) => outcome.outcome == *resolved && outcome.attempts == 1,
+                None if kind == Kind::Once => {
+                    item.fits_once(&outcome.outcome, crashed) && outcome.attempts == 1
+                }
+                None => item.fits(&outcome.outcome) && outcome.attempts == item.end().0,
+            };
             hold(right, || {
                 wrong(&format!("not what the item says: {outcome:?}"))
             })?;
@@ -228,6 +243,7 @@ fn typed_outcomes<const NEW: bool>(
         Kind::Free => outcomes_of(&batch.typed::<Free<NEW>>()?),
         Kind::Ordered => outcomes_of(&batch.typed::<Ordered<NEW>>()?),
         Kind::Adding => outcomes_of(&batch.typed::<Adding<NEW>>()?),
+        Kind::Once => outcomes_of(&batch.typed::<Once<NEW>>()?),
     }
 }
 

@@ -64,6 +64,7 @@ impl Run {
             let committing = held.wait_for_commit();
             match end {
                 End::PowerCut => self.disk.cut_power(),
+                End::Kill => self.disk.kill_process(),
                 End::FailedCommit { done } => self.disk.fail_next_commit(fault(done)),
                 End::Shutdown => {}
             }
@@ -119,8 +120,16 @@ impl Run {
         match end {
             End::Shutdown => self.queue.shutdown(AMPLE)?,
             // Dropped when the next one is there.
-            End::PowerCut => self.disk.cut_power(),
+            End::PowerCut => {
+                self.crashed = true;
+                self.disk.cut_power();
+            }
+            End::Kill => {
+                self.crashed = true;
+                self.disk.kill_process();
+            }
             End::FailedCommit { done } => {
+                self.crashed = true;
                 self.disk.fail_next_commit(fault(done));
                 // So that there is a commit, if nothing else makes one.
                 let items = vec![Item {
@@ -145,7 +154,7 @@ impl Run {
             self.queue.shutdown(AMPLE)?;
         }
         self.renamed = !self.renamed;
-        (self.queue, self.witness) = open(&self.disk, &self.clock, self.renamed)?;
+        (self.queue, self.witness) = open(&self.disk, &self.clock, self.renamed, &self.witness)?;
         let mut there: Vec<Status> = Vec::new();
         for status in self.queue.batches(BatchFilter::all()) {
             there.push(status?);

@@ -1,10 +1,10 @@
 //! Operations whose items say what is to become of them. Each has two names, and is renamed between openings.
 
 use batchwright::{
-    AtLeastOnce, Context, ExactlyOnce, Failure, Operation, Outcome, RetryPolicy, Table,
+    AtLeastOnce, AtMostOnce, Context, ExactlyOnce, Failure, Operation, Outcome, RetryPolicy, Table,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -54,6 +54,18 @@ impl Item {
         }
     }
 
+    /// As [`fits`](Self::fits), of an item that runs at most once and is not resolved. In doubt it is when its handler
+    /// panics, and may be when a process came to its end.
+    pub(crate) fn fits_once(&self, outcome: &Outcome<u64>, crashed: bool) -> bool {
+        let code = outcome.failure().map(|failure| failure.code.as_str());
+        match self.fate {
+            _ if outcome.is_in_doubt() => crashed || self.fate == Fate::Panics,
+            Fate::Succeeds => *outcome == Outcome::Succeeded(self.amount),
+            Fate::Fails | Fate::Recovers(_) => code == Some("scripted"),
+            Fate::Panics => false,
+        }
+    }
+
     /// Whether `outcome` is what the item says.
     pub(crate) fn fits(&self, outcome: &Outcome<u64>) -> bool {
         let code = outcome.failure().map(|failure| failure.code.as_str());
@@ -76,9 +88,29 @@ struct Seen {
     /// Exactly-once items in a handler.
     leased: u64,
     complaints: Vec<String>,
+    /// Items that run at most once and have, over all openings.
+    called: BTreeSet<(u64, usize)>,
 }
 
 impl Witness {
+    /// For the next opening, whose handlers meet nobody of this one.
+    pub(crate) fn successor(&self) -> Self {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = Seen {
+            called: seen.called.clone(),
+            ..Seen::default()
+        };
+        Self(Arc::new(Mutex::new(seen)))
+    }
+
+    fn call(&self, batch: u64, index: usize) {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !seen.called.insert((batch, index)) {
+            let text = format!("item {index} of batch {batch} runs a second time");
+            seen.complaints.push(text);
+        }
+    }
+
     fn enter(&self, place: Option<u64>) {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let running = match place {
@@ -188,6 +220,27 @@ impl<const NEW: bool> Operation for Adding<NEW> {
     }
 
     fn retry(&self) -> RetryPolicy {
+        retry()
+    }
+}
+
+/// At most once, and seen to.
+pub(crate) struct Once<const NEW: bool>(pub(crate) Witness);
+
+impl<const NEW: bool> Operation for Once<NEW> {
+    const NAME: &'static str = if NEW { "once-now" } else { "once" };
+    const ALIASES: &'static [&'static str] = if NEW { &["once"] } else { &["once-now"] };
+    type Item = Item;
+    type Output = u64;
+    type Guarantee = AtMostOnce;
+
+    fn run(&self, item: Item, cx: &mut Context<AtMostOnce>) -> Result<u64, Failure> {
+        self.0.call(cx.batch_id().into(), cx.index());
+        item.attempt(cx.attempt())
+    }
+
+    fn retry(&self) -> RetryPolicy {
+        // It has no say.
         retry()
     }
 }

@@ -1,12 +1,12 @@
 //! A run: the queue, the model beside it, and what must hold between them.
 
 use crate::actions::{Action, End, Kind, Terms};
-use crate::operations::{Adding, Free, Item, Ordered, Witness};
+use crate::operations::{Adding, Free, Item, Once, Ordered, Witness};
 use batchwright::limits::Limits;
 use batchwright::testing::{ManualClock, MemoryDisk};
 use batchwright::{
-    BatchError, BatchId, Builder, ItemOutcome, Operation, Queue, State, Status, SubmitError,
-    SubmitOptions,
+    BatchError, BatchId, Builder, Failure, ItemOutcome, Operation, Outcome, Queue, State, Status,
+    SubmitError, SubmitOptions,
 };
 use proptest::sample::Index;
 use proptest::test_runner::TestCaseError;
@@ -92,6 +92,8 @@ pub(crate) struct Known {
     pub(crate) content: Content,
     /// Outcomes that were shown once.
     pub(crate) outcomes: BTreeMap<usize, ItemOutcome<u64>>,
+    /// What somebody said became of items in doubt.
+    pub(crate) resolved: BTreeMap<usize, Outcome<u64>>,
     /// A stop that is in force.
     pub(crate) stopped: Stopped,
     /// Failed items that other batches run again.
@@ -109,7 +111,7 @@ impl Known {
         let failed = self
             .outcomes
             .iter()
-            .filter(|(_, o)| !o.outcome.is_success());
+            .filter(|(_, o)| o.outcome.failure().is_some());
         let indexes = failed.map(|(index, _)| *index);
         indexes
             .filter(|index| !self.retried.contains(index))
@@ -146,6 +148,8 @@ pub(crate) struct Run {
     pub(crate) clock: ManualClock,
     pub(crate) queue: Queue,
     pub(crate) witness: Witness,
+    /// A process has come to an unclean end.
+    pub(crate) crashed: bool,
     /// The operations have their other names.
     pub(crate) renamed: bool,
     /// By number.
@@ -167,12 +171,13 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) fn new() -> Result<Self, Wrong> {
         let (disk, clock) = (MemoryDisk::new(), ManualClock::new());
-        let (queue, witness) = open(&disk, &clock, false)?;
+        let (queue, witness) = open(&disk, &clock, false, &Witness::default())?;
         Ok(Self {
             disk,
             clock,
             queue,
             witness,
+            crashed: false,
             renamed: false,
             batches: BTreeMap::new(),
             deleted: Vec::new(),
@@ -201,6 +206,7 @@ impl Run {
             Action::Resume { which } => self.resume(which),
             Action::RetryFailed { which } => self.retry_failed(which),
             Action::Delete { which } => self.delete(which),
+            Action::Resolve { which, succeeded } => self.resolve(which, *succeeded),
             Action::Prune { seconds } => self.prune(*seconds),
             Action::Pause { kind } => self.pause(*kind),
             Action::Unpause { kind } => self.unpause(*kind),
@@ -228,6 +234,46 @@ impl Run {
                 self.reopen()
             }
         }
+    }
+
+    /// Says what became of an item of the batch that was seen in doubt, if there is one, and says it again.
+    fn resolve(&mut self, which: &Index, succeeded: bool) -> Held {
+        let Some(id) = self.pick(which) else {
+            return Ok(());
+        };
+        let known = self.know(id)?;
+        let mut in_doubt = known
+            .outcomes
+            .iter()
+            .filter(|(_, o)| o.outcome.is_in_doubt());
+        let Some(index) = in_doubt.next().map(|(index, _)| *index) else {
+            return Ok(());
+        };
+        let said = if succeeded {
+            Ok(index as u64)
+        } else {
+            Err(Failure::permanent("resolved", "it did not"))
+        };
+        let batch = self.queue.batch(id)?;
+        let as_json = || said.clone().map(serde_json::Value::from);
+        batch.resolve(index, as_json())?;
+        let again = batch.resolve(index, as_json());
+        hold(matches!(again, Err(BatchError::NotInDoubt { .. })), || {
+            format!("item {index} of batch {id} was resolved twice: {again:?}")
+        })?;
+        let status = batch.status()?;
+        let now = self.outcomes(&batch)?.remove(&index);
+        let now =
+            now.ok_or_else(|| Wrong(format!("item {index} of batch {id} lost its outcome")))?;
+        let known = self.know(id)?;
+        known.outcomes.insert(index, now);
+        let outcome = said.map_or_else(Outcome::Failed, Outcome::Succeeded);
+        known.resolved.insert(index, outcome);
+        if let Some(last) = &mut known.last {
+            // Its counts have changed since.
+            *last = status;
+        }
+        self.check_batch(id)
     }
 
     /// Waits a moment for a batch, and looks as one who awaits or watches it would.
@@ -447,6 +493,7 @@ impl Run {
         let known = Known {
             content,
             outcomes: BTreeMap::new(),
+            resolved: BTreeMap::new(),
             stopped: Stopped::No,
             retried: BTreeSet::new(),
             may_be_gone: false,
@@ -479,10 +526,11 @@ pub(crate) fn open(
     disk: &MemoryDisk,
     clock: &ManualClock,
     renamed: bool,
+    before: &Witness,
 ) -> Result<(Queue, Witness), Wrong> {
     let mut limits = Limits::default();
     limits.unfinished_batches = UNFINISHED;
-    let witness = Witness::default();
+    let witness = before.successor();
     let builder = Queue::builder("unused")
         .workers(3)
         .limits(limits)
@@ -499,6 +547,7 @@ fn registered<const NEW: bool>(builder: Builder, witness: &Witness) -> Builder {
         .register(Free::<NEW>)
         .register(Ordered::<NEW>(witness.clone()))
         .register(Adding::<NEW>(witness.clone()))
+        .register(Once::<NEW>(witness.clone()))
 }
 
 /// One of the names of an operation: both are known at any time.
@@ -507,6 +556,7 @@ pub(crate) fn name(kind: Kind) -> &'static str {
         Kind::Free => Free::<false>::NAME,
         Kind::Ordered => Ordered::<false>::NAME,
         Kind::Adding => Adding::<false>::NAME,
+        Kind::Once => Once::<false>::NAME,
     }
 }
 
@@ -516,6 +566,7 @@ pub(crate) fn is_name(kind: Kind, shown: &str) -> bool {
         Kind::Free => Free::<true>::NAME,
         Kind::Ordered => Ordered::<true>::NAME,
         Kind::Adding => Adding::<true>::NAME,
+        Kind::Once => Once::<true>::NAME,
     };
     shown == name(kind) || shown == now
 }

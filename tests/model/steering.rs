@@ -113,7 +113,10 @@ impl Run {
                 Ok(())
             }
             Err(BatchError::NothingFailed { .. }) => {
-                let failed = known.outcomes.values().any(|o| !o.outcome.is_success());
+                let failed = known
+                    .outcomes
+                    .values()
+                    .any(|o| o.outcome.failure().is_some());
                 hold(!failed, || wrong("something failed"))
             }
             Err(BatchError::AlreadyRetried { .. }) => {

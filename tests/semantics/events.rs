@@ -20,6 +20,7 @@ fn succeeded<O>(batch: &Batch<O>, operation: &str, items: u64) -> QueueEvent {
         state: State::Completed,
         succeeded: items,
         failed: 0,
+        in_doubt: 0,
     }
 }
 
@@ -31,6 +32,7 @@ fn ended<O>(batch: &Batch<O>, operation: &str, state: State) -> Result<QueueEven
         state,
         succeeded: status.succeeded,
         failed: status.failed,
+        in_doubt: status.in_doubt,
     })
 }
 

@@ -3,9 +3,9 @@
 
 use batchwright::testing::{DrainedQueue, ManualClock, MemoryDisk};
 use batchwright::{
-    AtLeastOnce, Batch, BatchId, BatchType, Builder, Context, ExactlyOnce, Failure, Guarantee,
-    ItemOutcome, Operation, Outcome, Queue, Report, RetryPolicy, ShutdownError, State, Status,
-    Table,
+    AtLeastOnce, AtMostOnce, Batch, BatchId, BatchType, Builder, Context, ExactlyOnce, Failure,
+    Guarantee, ItemOutcome, Operation, Outcome, Queue, RateLimit, Report, RetryPolicy,
+    ShutdownError, State, Status, Table,
 };
 use std::error::Error;
 use std::num::NonZeroU32;
@@ -40,6 +40,9 @@ pub(crate) struct Script<G: Guarantee> {
     pub(crate) retry: RetryPolicy,
     pub(crate) concurrency: Option<u32>,
     pub(crate) key: fn(u64) -> Option<String>,
+    pub(crate) rate: Option<RateLimit>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) crashes: Option<u32>,
 }
 
 impl<G: Guarantee> Script<G> {
@@ -51,6 +54,9 @@ impl<G: Guarantee> Script<G> {
             retry: RetryPolicy::none(),
             concurrency: None,
             key: |_| None,
+            rate: None,
+            timeout: None,
+            crashes: Some(3),
         }
     }
 }
@@ -89,6 +95,21 @@ macro_rules! scripted {
                 self.0.key = key;
                 self
             }
+
+            pub(crate) fn rate(mut self, items: u32, period: Duration) -> Self {
+                self.0.rate = Some(RateLimit::new(items, period));
+                self
+            }
+
+            pub(crate) fn timeout(mut self, limit: Duration) -> Self {
+                self.0.timeout = Some(limit);
+                self
+            }
+
+            pub(crate) fn crashes(mut self, limit: Option<u32>) -> Self {
+                self.0.crashes = limit;
+                self
+            }
         }
 
         impl Operation for $type {
@@ -112,6 +133,18 @@ macro_rules! scripted {
             fn key(&self, n: &u64) -> Option<String> {
                 (self.0.key)(*n)
             }
+
+            fn rate_limit(&self) -> Option<RateLimit> {
+                self.0.rate
+            }
+
+            fn timeout(&self) -> Option<Duration> {
+                self.0.timeout
+            }
+
+            fn crash_limit(&self) -> Option<NonZeroU32> {
+                self.0.crashes.and_then(NonZeroU32::new)
+            }
         }
     };
 }
@@ -133,6 +166,12 @@ scripted!(
     Post,
     "post",
     ExactlyOnce
+);
+scripted!(
+    /// An at-most-once operation.
+    Pay,
+    "pay",
+    AtMostOnce
 );
 scripted!(Watch, "bystander", AtLeastOnce);
 

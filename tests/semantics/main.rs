@@ -7,7 +7,9 @@
 mod harness;
 
 mod assertions;
+mod at_most_once;
 mod backups;
+mod crashes;
 mod deleting;
 mod draining;
 mod durability;
@@ -23,6 +25,7 @@ mod listing;
 mod meetings;
 mod ordering_keys;
 mod payloads;
+mod rate_limits;
 mod registration;
 mod retries;
 mod retry_failed;
@@ -33,6 +36,7 @@ mod steering;
 mod stop_and_resume;
 mod stuck_commits;
 mod submitting;
+mod time_outs;
 mod types_over_time;
 mod validation;
 mod watching;

@@ -2,9 +2,7 @@
 
 use crate::damage::damage;
 use crate::store::{PATIENCE, SUMS, Tested, builder, contents, copy_directory};
-use batchwright::{
-    BatchFilter, Failure, OpenError, Outcome, Queue, SalvageError, State, salvage, verify,
-};
+use batchwright::{BatchFilter, OpenError, Outcome, Queue, SalvageError, State, salvage, verify};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -93,8 +91,7 @@ fn check_salvage(dir: &Path, to: &Path, expected: &Seen) -> Tested<&'static str>
     let queue = builder(to).without_workers().open()?;
     let seen = see(&queue)?;
     for (place, outcome) in &seen.outcomes {
-        let lost =
-            matches!(outcome, Outcome::Failed(failure) if failure.code == Failure::OUTCOME_LOST);
+        let lost = matches!(outcome, Outcome::InDoubt { .. });
         if !lost && expected.outcomes.get(place) != Some(outcome) {
             return Err(format!("an outcome out of nowhere: {place:?} {outcome:?}").into());
         }

@@ -114,9 +114,8 @@ Examples:
 
 pub(crate) const SALVAGE: &str = "\
 The damaged store stays as it is. In the new one nothing runs by itself: batches that had not ended are stopped, and \
-those of which something is missing are completed, with items failed as `outcome_lost` where what became of them cannot \
-be read. These may have run: look before you `retry`. Run `audit` on the new store before anything else. Exit code 6 \
-when something is lost.
+those of which something is missing are completed, with items in doubt where what became of them cannot be read. These \
+may have run. Run `audit` on the new store before anything else. Exit code 6 when something is lost.
 
 Examples:
   batchwright salvage ./batchwright-data ./salvaged

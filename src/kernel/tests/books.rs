@@ -110,7 +110,7 @@ impl Checker {
             && durable.is_some_and(|book| book.stage.may_start() && book.placed)
             && self.runs(book.operation)
             && spec.concurrency.is_none_or(|limit| slices < limit as usize)
-            && (!spec.exactly_once || self.leased() == 0);
+            && (!spec.is_exactly_once() || self.leased() == 0);
         free.then(|| self.startable(batch, book)).flatten()
     }
 

@@ -3,8 +3,8 @@
 use super::checker::{Checker, Request, Stage};
 use super::disk::{Disk, Stored};
 use crate::kernel::{
-    BatchId, Event, Input, Kernel, OperationIndex, OperationSpec, Output, RetryPolicy, SliceId,
-    Terms, Ticket, Timestamp, Verdict,
+    BatchId, Event, Input, Kernel, OperationIndex, OperationSpec, Output, Promise, RetryPolicy,
+    SliceId, Terms, Ticket, Timestamp, Verdict,
 };
 use proptest::prelude::*;
 use std::time::Duration;
@@ -83,10 +83,15 @@ fn operation() -> impl Strategy<Value = OperationSpec> {
         |(registered, exactly_once, (attempts, wait_ms), concurrency)| OperationSpec {
             registered,
             paused: false,
-            exactly_once,
+            promise: if exactly_once {
+                Promise::ExactlyOnce
+            } else {
+                Promise::AtLeastOnce
+            },
             retry: RetryPolicy::exponential(attempts, Duration::from_millis(wait_ms))
                 .longest_wait(Duration::from_millis(8_000)),
             concurrency,
+            ..OperationSpec::unregistered()
         },
     )
 }
@@ -395,7 +400,7 @@ impl World {
         self.checker.crash(self.now.0);
         let next = self.disk.next_batch();
         self.kernel = Kernel::new(self.checker.specs.clone(), self.workers, 1_000, next);
-        let out = self.kernel.recover(self.disk.unfinished(), self.now);
+        let out = self.kernel.recover(self.disk.unfinished(), &[], self.now);
         self.write(&out);
         self.checker.after(false, &out, self.now.0, &self.kernel);
     }

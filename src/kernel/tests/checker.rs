@@ -495,6 +495,7 @@ impl Checker {
             match event.fate {
                 Fate::Succeeded => item.outcome = Some(true),
                 Fate::Failed => item.outcome = Some(false),
+                Fate::InDoubt => unreachable!("no item here is in doubt"),
                 Fate::Retry { due } => {
                     assert!(event.attempt < retry.max_attempts());
                     assert!((now..=now + retry.longest_wait_ms()).contains(&due.0));
@@ -510,7 +511,7 @@ impl Checker {
         let operation = slice.operation.0;
         let spec = self.specs[operation].clone();
         assert!(self.runs(operation) && !self.closing);
-        assert_eq!(slice.exactly_once, spec.exactly_once);
+        assert_eq!(slice.exactly_once, spec.is_exactly_once());
         assert!((1..=limits::SLICE_ITEMS as usize).contains(&slice.items.len()));
         let durable = self.durable.get(&slice.batch);
         assert!(

@@ -5,6 +5,7 @@
 //! random inputs and faults, judged by [`checker`], which shares no structure with the kernel.
 
 mod asked;
+mod at_most_once;
 mod books;
 mod chaos;
 mod checker;

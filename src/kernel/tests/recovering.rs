@@ -155,7 +155,7 @@ fn a_stopping_batch_with_all_outcomes_is_completed_on_recovery() {
         terms: Terms::default(),
         state,
     };
-    let out = kernel.recover(vec![recovered], at);
+    let out = kernel.recover(vec![recovered], &[], at);
     assert_eq!(records(&out), [(batch, Event::Completed { at })]);
     assert_eq!(ended(&kernel.handle(Input::Committed, at)), [batch]);
 }

@@ -2,8 +2,8 @@
 
 use super::disk::{Disk, Stored};
 use crate::kernel::{
-    BatchId, BatchView, Event, Input, Kernel, OperationIndex, OperationSpec, Output, RetryPolicy,
-    Slice, SliceId, Terms, Ticket, Timestamp, Verdict,
+    BatchId, BatchView, Event, Input, Kernel, OperationIndex, OperationSpec, Output, Promise,
+    RetryPolicy, Slice, SliceId, Terms, Ticket, Timestamp, Verdict,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,16 +20,20 @@ const BYSTANDER_WAIT: Duration = Duration::from_secs(1_000_000);
 pub(super) fn at_least_once() -> OperationSpec {
     OperationSpec {
         registered: true,
-        paused: false,
-        exactly_once: false,
-        retry: RetryPolicy::none(),
-        concurrency: None,
+        ..OperationSpec::unregistered()
+    }
+}
+
+pub(super) fn at_most_once() -> OperationSpec {
+    OperationSpec {
+        promise: Promise::AtMostOnce,
+        ..at_least_once()
     }
 }
 
 pub(super) fn exactly_once() -> OperationSpec {
     OperationSpec {
-        exactly_once: true,
+        promise: Promise::ExactlyOnce,
         ..at_least_once()
     }
 }
@@ -396,7 +400,7 @@ impl Rig {
             self.unfinished_limit,
             self.disk.next_batch(),
         );
-        let out = self.kernel.recover(self.disk.unfinished(), self.now);
+        let out = self.kernel.recover(self.disk.unfinished(), &[], self.now);
         self.act(&out);
         out
     }

@@ -1,7 +1,7 @@
 //! Whose turn it is: fairness, the lease, concurrency, slice sizes, how much is out.
 
 use super::rig::{OP, Rig, SECOND_OP, at_least_once, exactly_once, recalls, retrying, starts};
-use crate::kernel::{BatchId, OperationIndex, OperationSpec, Slice, Verdict};
+use crate::kernel::{BatchId, OperationIndex, OperationSpec, Promise, Slice, Verdict};
 use crate::limits;
 
 const FAST_US: u64 = 10;
@@ -205,7 +205,7 @@ fn a_recalled_slice_that_comes_back_does_not_recall_the_one_that_took_its_turn()
 #[test]
 fn a_retry_does_not_carry_later_items_past_those_of_another_slice() {
     let spec = OperationSpec {
-        exactly_once: true,
+        promise: Promise::ExactlyOnce,
         ..retrying(3, 100_000)
     };
     let mut rig = Rig::new(&[spec], 4);
