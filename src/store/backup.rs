@@ -229,7 +229,7 @@ mod tests {
         let mut group = Group::default();
         for n in 0..4 {
             let key = row((round * 37 + n * 61) % 250);
-            if (round + n) % 3 == 0 {
+            if (round + n).is_multiple_of(3) {
                 group.remove(key);
             } else {
                 let value = value(&key, round);

@@ -28,7 +28,8 @@ pub(crate) mod vault;
 
 #[cfg(test)]
 mod conformance;
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod directory_access;
 #[cfg(test)]
 mod sled_damage;

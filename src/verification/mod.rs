@@ -12,7 +12,8 @@ mod journal;
 mod report;
 mod rows;
 
-#[cfg(all(test, feature = "testing"))]
+#[cfg(test)]
+#[cfg(feature = "testing")]
 mod tests;
 
 pub(crate) use rows::{each_item, is_json, is_json_bytes, is_sound, unreadable};

@@ -96,7 +96,7 @@ impl Rows<'_> {
             // It was read before.
             KeyKind::Meta => Ok(()),
             KeyKind::Header(_) => codec::decode::<Header>(key, value).map(drop),
-            KeyKind::Items { .. } => each_item(key, value, |json| is_json(json)).map(drop),
+            KeyKind::Items { .. } => each_item(key, value, is_json).map(drop),
             KeyKind::KeyHashes { .. } => codec::decode::<Vec<u64>>(key, value).map(drop),
             KeyKind::OriginIndexes { .. } | KeyKind::Retried { .. } => {
                 codec::decode::<Vec<u16>>(key, value).map(drop)

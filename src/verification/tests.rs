@@ -333,6 +333,29 @@ fn every_kind_of_wrong_row_is_found_by_the_check_that_is_for_it() {
                 });
             },
         ),
+        (
+            K::Batch,
+            Some(ONE),
+            "1 items are in doubt; by its journal 0",
+            |store, group| {
+                changed::<Summary>(store, group, keys::summary(ONE), |summary| {
+                    summary.in_doubt = 1;
+                });
+            },
+        ),
+        (
+            K::Item,
+            Some(ONE),
+            "resolved and was not in doubt",
+            |store, group| {
+                let item = ItemEntry {
+                    index: 0,
+                    attempt: 1,
+                    end: End::Succeeded("1"),
+                };
+                append(store, group, ONE, &[Entry::Resolved(item)]);
+            },
+        ),
         (K::Batch, Some(ONE), "failures by code", |store, group| {
             changed::<Summary>(store, group, keys::summary(ONE), |summary| {
                 summary.failures.insert("even".to_owned(), 1);

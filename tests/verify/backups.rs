@@ -64,7 +64,7 @@ fn a_backup_under_load_adds_up_and_has_all_that_was_acknowledged_before_it() -> 
                             acknowledged.fetch_max(u64::from(batch.id()), Ordering::Relaxed);
                             queue
                                 .submit::<Echo>(0..20)
-                                .and_then(|other| Ok(other.delete().map_or((), drop)))
+                                .map(|other| drop(other.delete()))
                                 .map_err(|error| error.to_string())?;
                             batch.wait().map_err(|error| error.to_string())
                         });

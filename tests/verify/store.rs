@@ -69,7 +69,7 @@ pub(crate) fn written() -> Tested<tempfile::TempDir> {
     let queue = builder(&dir_in(&parent)).open()?;
     for number in 1..=BATCHES {
         let items = number * ITEMS..(number + 1) * ITEMS;
-        let key = SubmitOptions::new().idempotency_key(&number.to_string());
+        let key = SubmitOptions::new().idempotency_key(number.to_string());
         if number.is_multiple_of(2) {
             queue.submit_with::<Echo>(items, key)?.wait()?;
         } else {
@@ -92,8 +92,11 @@ pub(crate) fn dir_in(parent: &tempfile::TempDir) -> PathBuf {
     parent.path().join("data")
 }
 
-/// Every file and directory below `dir`: content, length and times.
-pub(crate) fn contents(dir: &Path) -> Tested<BTreeMap<PathBuf, (Option<Vec<u8>>, SystemTime)>> {
+/// Files with their bytes, directories without, and when each was changed last.
+pub(crate) type Contents = BTreeMap<PathBuf, (Option<Vec<u8>>, SystemTime)>;
+
+/// `dir`, and everything below it.
+pub(crate) fn contents(dir: &Path) -> Tested<Contents> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
