@@ -20,7 +20,7 @@ const PER_CHILD: u64 = 25;
 const CHILDREN: usize = 3;
 
 /// Far more than a process takes for its stores.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 fn number_of(variable: &str, default: u64) -> Tested<u64> {
     match std::env::var(variable) {
