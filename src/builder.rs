@@ -13,6 +13,7 @@ use crate::runtime::{Engine, Registration, Setup, Typed};
 use crate::store::marks::{MarkFile, Marks};
 use crate::store::vault;
 use crate::store::{Directory, SledStore, StoreError, Writes};
+use crate::verification::Verify;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
@@ -33,6 +34,7 @@ pub struct Builder {
     cache_bytes: u64,
     limits: Limits,
     keep_ended: Option<Duration>,
+    verify: Verify,
     clock: Arc<dyn Clock>,
     operations: Vec<Registration>,
 }
@@ -46,6 +48,7 @@ impl Builder {
             cache_bytes: limits::CACHE_BYTES,
             limits: Limits::default(),
             keep_ended: None,
+            verify: Verify::Quick,
             clock: Arc::new(SystemClock),
             operations: Vec::new(),
         }
@@ -210,6 +213,22 @@ impl Builder {
         self
     }
 
+    /// How thoroughly the store is checked when it is opened. Default: [`Verify::Quick`].
+    ///
+    /// ```
+    /// use batchwright::{Queue, Verify};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// let queue = Queue::builder(dir.path()).verify(Verify::Full).open()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn verify(mut self, verify: Verify) -> Self {
+        self.verify = verify;
+        self
+    }
+
     /// Where the queue gets its time from. Default: the system's clock.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
@@ -218,6 +237,10 @@ impl Builder {
 
     /// Opens the queue: locks the directory, creates or checks the store, reads the unfinished batches and
     /// starts the threads. Batches that are not ended go on at once.
+    ///
+    /// On Unix a directory that is created here has mode 0700 and its files 0600: for the process's user alone. A
+    /// directory that exists keeps its mode, and the storage engine's files in it are below a directory of mode 0700
+    /// all the same. Symbolic links in the place of the store's files are refused; the directory may be one.
     ///
     /// # Errors
     /// [`OpenError`]; [`OpenError::Locked`] with the holder's process id when the directory is in use.
@@ -269,6 +292,7 @@ impl Builder {
             dir: self.dir,
             limits: self.limits,
             keep_ended: self.keep_ended.filter(|_| works),
+            verify: self.verify,
             clock: self.clock,
             operations: self.operations,
         }

@@ -27,6 +27,16 @@ pub enum OpenError {
         /// The name of a file that is not ours.
         found: String,
     },
+    /// In the place of a file of the store there is a symbolic link, or a pipe, socket or device. Nothing was
+    /// touched, neither in the directory nor where the link leads. The directory itself may be reached through
+    /// links.
+    #[error("{} is {}, and must be a file or directory of the store; put what belongs there in its place", path.display(), if *is_link { "a symbolic link" } else { "neither a file nor a directory" })]
+    NotAFile {
+        /// What is in the place of a file of ours.
+        path: PathBuf,
+        /// Whether it is a symbolic link.
+        is_link: bool,
+    },
     /// The store lost or changed data that it had acknowledged, or cannot be read.
     #[error("the store in {} is damaged: {what} ({})", dir.display(), if *touched { "the storage engine has already rewritten parts of its files; restore a backup" } else { "no file was touched" })]
     Damaged {

@@ -63,6 +63,7 @@
 //! | watch and steer a batch | [`Batch`], [`Status`], [`Report`], [`Outcomes`], [`Watch`], [`Events`] |
 //! | pause, prune, list | [`Queue::pause`], [`Queue::prune`], [`Queue::batches`] with a [`BatchFilter`] |
 //! | look from outside | [`Queue::stats`], [`observe`] |
+//! | see that nothing is lost or changed; keep a copy; save what can be read | [`verify`], [`Builder::verify`]; [`Queue::backup`]; [`salvage`] |
 //! | know what can be refused, and why | [`limits`], [`SubmitError`], [`BatchError`], [`WaitError`], [`OpenError`] |
 //! | award, spend and balance loyalty points | the module `loyalty`, with the feature of that name |
 //! | test | the module `testing`, with the feature of that name |
@@ -83,6 +84,7 @@
 // docs.rs marks what a feature adds.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod backup;
 mod batch;
 mod builder;
 mod canonical;
@@ -115,6 +117,7 @@ mod queue;
 mod read;
 mod retry_failed;
 mod runtime;
+mod salvage;
 mod stats;
 mod status;
 mod store;
@@ -126,9 +129,11 @@ mod target;
 pub mod testing;
 #[cfg(doctest)]
 mod twins;
+mod verification;
 mod waiting;
 mod watch;
 
+pub use backup::{Backup, BackupError};
 pub use batch::{Batch, BatchType, Json};
 pub use builder::Builder;
 pub use clock::{Clock, SystemClock, Wake};
@@ -148,11 +153,15 @@ pub use outcome::{ItemOutcome, Outcome, Outcomes};
 pub use position::Position;
 pub use queue::{Batches, Queue};
 pub use read::Reader;
+pub use salvage::{LOSSES, Loss, Salvage, SalvageError, salvage};
 pub use stats::{OperationStats, Stats, Timing, WriterStats};
 pub use status::{BatchFilter, Blocked, Report, Status};
 pub use store::rows::Rows;
 pub use submission::SubmitOptions;
 pub use table::{KeyRange, Table, TableError, TableKey};
+pub use verification::{
+    FINDINGS, Finding, FindingKind, Verification, Verify, VerifyError, verify, verify_with,
+};
 pub use watch::Watch;
 
 /// The README's examples are tests.

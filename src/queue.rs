@@ -1,5 +1,6 @@
 //! The queue: wires the parts together, decides nothing.
 
+use crate::backup::{self, Backup, BackupError};
 use crate::batch::{Batch, Json};
 use crate::builder::Builder;
 use crate::error::{BatchError, ImportError, ReadError, ShutdownError, SubmitError};
@@ -22,7 +23,7 @@ use crate::store::keys;
 use crate::submission::SubmitOptions;
 use crate::table::TableError;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -251,6 +252,33 @@ impl Queue {
         })?;
         let _engaged = Engagement::begin(shared, Role::Reader);
         Ok(read(&Reader(view))?)
+    }
+
+    /// Copies the store, as it is after one commit, into the new or empty directory `to`, while the queue goes on. The
+    /// copy is a store of its own: it is opened like any other, once, and has the same batches, tables, idempotency
+    /// keys and items' keys. When this returns it is durable, and has everything that was acknowledged before the
+    /// call. To put a backup in the place of the store, copy its directory there.
+    ///
+    /// Commits wait for a megabyte of the store at a time to be read, a few milliseconds; for the target only when
+    /// more than that has changed behind the copy meanwhile. Needs as much room as the rows take, and memory that does not grow with the store but for the storage
+    /// engine's own (8 MiB of cache). One that is interrupted by the end of the process cannot be opened: remove
+    /// its directory. Several may be made at once.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let queue = batchwright::Queue::builder(dir.path().join("data")).open()?;
+    /// # let to = dir.path().join("backup");
+    /// queue.backup(&to)?;
+    /// assert!(batchwright::verify(&to)?.is_clean());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`BackupError`]; then nothing is left in `to`, as far as it could be removed.
+    pub fn backup(&self, to: impl AsRef<Path>) -> Result<Backup, BackupError> {
+        backup::backup(self.shared(), to.as_ref())
     }
 
     /// Tells what happens in the queue from now on, keeping up to [`limits::EVENTS`] events that are not taken

@@ -33,7 +33,7 @@ mod starts;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use batch::{BatchState, Recovered};
+pub(crate) use batch::{BadEvent, BatchState, Recovered};
 pub(crate) use engine::{BatchView, Kernel};
 pub(crate) use event::{Event, Fate, ItemEvent, Loss};
 pub(crate) use input::{

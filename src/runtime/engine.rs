@@ -17,8 +17,10 @@ use crate::observe;
 use crate::process;
 use crate::store::marks::Marks;
 use crate::store::record::{FORMAT, Meta};
-use crate::store::vault::{self, Committer, Vault};
+use crate::store::row_sums;
+use crate::store::vault::{Committer, Vault};
 use crate::store::{Store, StoreError, codec, keys};
+use crate::verification::{self, Verify};
 use crossbeam_channel::{Receiver, bounded, unbounded};
 #[cfg(feature = "testing")]
 use std::collections::BTreeSet;
@@ -43,6 +45,7 @@ pub(crate) struct Setup {
     pub(crate) workers: usize,
     pub(crate) limits: Limits,
     pub(crate) keep_ended: Option<Duration>,
+    pub(crate) verify: Verify,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) operations: Vec<Registration>,
 }
@@ -82,7 +85,13 @@ impl Engine {
         };
         let meta = read_meta(&setup)?;
         if setup.recount {
-            vault::recount(&*setup.store, &meta).map_err(damaged)?;
+            row_sums::recount(&*setup.store, &meta).map_err(damaged)?;
+        }
+        if setup.verify == Verify::Full {
+            let found = verification::check_opened(&*setup.store, setup.sealed_sequence);
+            if !found.is_clean() {
+                return Err(damaged(StoreError(found.first_findings())));
+            }
         }
         let vault = Arc::new(Vault::new(Arc::clone(&setup.store)));
         let next_batch = BatchId(meta.next_batch);
@@ -204,7 +213,7 @@ pub(crate) fn recount(setup: &Setup) -> Result<BTreeSet<BatchId>, OpenError> {
         touched: true,
     };
     let meta = read_meta(setup)?;
-    vault::recount(&*setup.store, &meta).map_err(damaged)?;
+    row_sums::recount(&*setup.store, &meta).map_err(damaged)?;
     let rows = setup.store.scan(&[], &keys::successor(&[u8::MAX]));
     let batches = rows.filter_map(|row| row.map(|(key, _)| keys::goes_with(&key)).transpose());
     batches.collect::<Result<_, _>>().map_err(damaged)

@@ -15,7 +15,7 @@ mod command;
 #[cfg(feature = "testing")]
 mod drainer;
 mod engine;
-mod failures;
+pub(crate) mod failures;
 mod gate;
 mod handler;
 mod hub;

@@ -2,9 +2,12 @@
 //!
 //! Invariants: a directory that is not ours is left exactly as it was; `LOCK` is taken before any
 //! other file is touched and given back last; the directory itself is never renamed or removed,
-//! because it may be a mount.
+//! because it may be a mount; no link is followed out of it, though it may be reached through one.
+//!
+//! What is created here is for its owner alone (modes 0700 and 0600 where there are modes): a store holds
+//! whatever the application gives it. A directory that is there already keeps the mode that somebody gave it.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, FileType, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -42,10 +45,31 @@ impl Directory {
         // Absolute, so that the application may change its working directory later.
         let path = std::path::absolute(dir).map_err(io_error("resolving the path", dir))?;
         create_with_parents(&path)?;
+        refuse_links(&path)?;
         refuse_foreign(&path)?;
+        Self::take(path)
+    }
 
+    /// Takes a directory with a copy of a store, which may lack what tells a store of ours.
+    pub(super) fn lock_copy(dir: &Path) -> Result<Self, OpenError> {
+        Self::take(dir.to_owned())
+    }
+
+    /// Takes an empty or new directory; says what it found when there is anything in it.
+    pub(super) fn lock_empty(dir: &Path) -> Result<Result<NewDirectory, String>, OpenError> {
+        let path = std::path::absolute(dir).map_err(io_error("resolving the path", dir))?;
+        let existed = path.exists();
+        create_with_parents(&path)?;
+        if let Some(found) = names(&path)?.into_iter().next() {
+            return Ok(Err(found));
+        }
+        let directory = Self::take(path)?;
+        Ok(Ok(NewDirectory { directory, existed }))
+    }
+
+    fn take(path: PathBuf) -> Result<Self, OpenError> {
         let lock_path = path.join(LOCK);
-        let lock = OpenOptions::new()
+        let lock = platform::private_file()
             .create(true)
             .truncate(false)
             .read(true)
@@ -113,6 +137,89 @@ impl Directory {
     }
 }
 
+/// An exclusively held directory that was empty.
+#[derive(Debug)]
+pub(super) struct NewDirectory {
+    pub(super) directory: Directory,
+    /// Whether it was there before.
+    existed: bool,
+}
+
+impl NewDirectory {
+    /// Leaves it as it was found, as far as that goes.
+    pub(super) fn undo(self) {
+        let path = self.directory.path.clone();
+        // What makes it no store to be opened goes last.
+        for name in [STORE_NEW, STORE, SEAL_NEW, SEAL] {
+            let path = path.join(name);
+            let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
+        }
+        let _ = fs::remove_file(path.join(LOCK));
+        drop(self.directory);
+        if !self.existed {
+            // Not when somebody has put something in it meanwhile.
+            let _ = fs::remove_dir(&path);
+        }
+    }
+}
+
+/// A directory that nobody else uses, and in which nothing is written, by us neither.
+#[derive(Debug)]
+pub(crate) struct Untouched {
+    path: PathBuf,
+    lock: File,
+}
+
+impl Untouched {
+    /// Takes the store in `dir`; `None` when there is none.
+    pub(crate) fn lock(dir: &Path) -> Result<Option<Self>, OpenError> {
+        let path = std::path::absolute(dir).map_err(io_error("resolving the path", dir))?;
+        match fs::metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(io_error("looking at", &path)(source)),
+            Ok(_) => {}
+        }
+        refuse_links(&path)?;
+        refuse_foreign(&path)?;
+        // A store that was restored without its LOCK is locked by what every opening locks as well.
+        let files = [
+            path.join(LOCK),
+            path.join(STORE).join("db"),
+            path.join(SEAL),
+        ];
+        let Some(lock_path) = files.into_iter().find(|file| file.is_file()) else {
+            return Ok(None);
+        };
+        let lock = File::open(&lock_path).map_err(io_error("opening", &lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Some(Self { path, lock })),
+            Err(TryLockError::WouldBlock) => Err(OpenError::Locked {
+                dir: path,
+                pid: holder(&lock),
+            }),
+            Err(TryLockError::Error(source)) => Err(io_error("locking", &lock_path)(source)),
+        }
+    }
+
+    /// The directory, absolute.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What a store consists of, besides the lock: files and directories, which may be missing.
+    pub(super) fn parts(&self) -> [PathBuf; 3] {
+        [SEAL, MARKS, STORE].map(|name| self.path.join(name))
+    }
+}
+
+impl Drop for Untouched {
+    fn drop(&mut self) {
+        if !process::is_forked() {
+            let _ = self.lock.unlock();
+        }
+    }
+}
+
 impl Drop for Directory {
     fn drop(&mut self) {
         if process::is_forked() {
@@ -143,23 +250,65 @@ fn create_with_parents(path: &Path) -> Result<(), OpenError> {
         .ancestors()
         .take_while(|ancestor| !ancestor.exists())
         .collect();
-    fs::create_dir_all(path).map_err(io_error("creating", path))?;
+    if let Some(parent) = path.parent() {
+        // The parents are everybody's: they get the mode that the process gives to directories.
+        fs::create_dir_all(parent).map_err(io_error("creating", parent))?;
+    }
+    match platform::create_private_directory(path) {
+        Err(source) if !path.is_dir() => return Err(io_error("creating", path)(source)),
+        // It was there, or somebody else was first.
+        Ok(()) | Err(_) => {}
+    }
     for parent in missing.iter().filter_map(|created| created.parent()) {
         platform::sync_directory(parent).map_err(io_error("syncing", parent))?;
     }
     Ok(())
 }
 
+/// Refuses a directory in which something stands in for a file of ours: a link, through which we would write
+/// to a file somewhere else, or a pipe or device, which we would wait for. Looks only.
+pub(super) fn refuse_links(path: &Path) -> Result<(), OpenError> {
+    for name in OURS {
+        let path = path.join(name);
+        let Some(kind) = refuse_link(&path)? else {
+            continue;
+        };
+        if kind.is_dir() {
+            refuse_links_below(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn refuse_links_below(directory: &Path) -> Result<(), OpenError> {
+    for entry in fs::read_dir(directory).map_err(io_error("reading", directory))? {
+        let path = entry.map_err(io_error("reading", directory))?.path();
+        if refuse_link(&path)?.is_some_and(|kind| kind.is_dir()) {
+            refuse_links_below(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// What is at `path`, if anything, unless it is a link or something else that is neither file nor directory.
+fn refuse_link(path: &Path) -> Result<Option<FileType>, OpenError> {
+    let kind = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata.file_type(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(io_error("looking at", path)(source)),
+    };
+    if kind.is_file() || kind.is_dir() {
+        return Ok(Some(kind));
+    }
+    Err(OpenError::NotAFile {
+        path: path.to_owned(),
+        is_link: kind.is_symlink(),
+    })
+}
+
 /// Refuses a directory that somebody else keeps files in. Reads only.
 fn refuse_foreign(path: &Path) -> Result<(), OpenError> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(path).map_err(io_error("reading", path))? {
-        let entry = entry.map_err(io_error("reading", path))?;
-        names.push(entry.file_name().to_string_lossy().into_owned());
-    }
-    names.retain(|name| name != MOUNT_LEFTOVER);
-    names.sort();
-
+    let names = names(path)?;
     let lock = lock_text(&path.join(LOCK));
     if lock
         .as_deref()
@@ -185,6 +334,18 @@ fn refuse_foreign(path: &Path) -> Result<(), OpenError> {
         }),
         None => Ok(()),
     }
+}
+
+/// The names of what is in a directory, in order.
+fn names(path: &Path) -> Result<Vec<String>, OpenError> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(path).map_err(io_error("reading", path))? {
+        let entry = entry.map_err(io_error("reading", path))?;
+        names.push(entry.file_name().to_string_lossy().into_owned());
+    }
+    names.retain(|name| name != MOUNT_LEFTOVER);
+    names.sort();
+    Ok(names)
 }
 
 /// The beginning of a lock file; none if there is none. An unreadable one (Windows: locked) is ours as

@@ -505,7 +505,7 @@ struct Kept<'a> {
 }
 
 impl SegmentBuilder {
-    fn raw(&mut self, encoded: &[u8]) {
+    pub(crate) fn raw(&mut self, encoded: &[u8]) {
         self.make_room(encoded.len());
         self.open.append_encoded(encoded);
     }

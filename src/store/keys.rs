@@ -65,6 +65,21 @@ pub(crate) fn items(batch: BatchId, chunk: u32) -> Vec<u8> {
     numbered(b'I', BatchId(!batch.0), Some(chunk))
 }
 
+/// All chunks of a batch's items.
+pub(crate) fn all_items(batch: BatchId) -> Range<Vec<u8>> {
+    under(numbered(b'I', BatchId(!batch.0), None))
+}
+
+/// All parts of a batch's ordering keys.
+pub(crate) fn all_key_hashes(batch: BatchId) -> Range<Vec<u8>> {
+    under(numbered(b'h', batch, None))
+}
+
+/// All parts of the places that a batch's items had.
+pub(crate) fn all_origin_indexes(batch: BatchId) -> Range<Vec<u8>> {
+    under(numbered(b'o', batch, None))
+}
+
 pub(crate) fn key_hashes(batch: BatchId, part: u32) -> Vec<u8> {
     numbered(b'h', batch, Some(part))
 }

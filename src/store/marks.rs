@@ -9,7 +9,7 @@ use crate::error::OpenError;
 use crate::kernel::{BatchId, Mark, SliceItem};
 use crate::limits;
 use crate::platform;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -79,7 +79,7 @@ pub(crate) struct MarkFile(Mutex<File>);
 
 impl MarkFile {
     pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
-        let mut options = OpenOptions::new();
+        let mut options = platform::private_file();
         options.create(true).truncate(false).read(true).write(true);
         let file = options.open(path).map_err(io_error("opening", path))?;
         Ok(Self(Mutex::new(file)))

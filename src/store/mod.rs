@@ -5,14 +5,20 @@
 //! how they are framed in `codec`, which keys there are in `keys`. [`vault`] puts the meta record and
 //! the rule "nothing is seen before it is durable" on top.
 
+pub(crate) mod backup;
 pub(crate) mod codec;
+mod copy;
 mod directory;
 pub(crate) mod journal;
+pub(crate) mod key_kind;
 pub(crate) mod keys;
 pub(crate) mod marks;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod memory;
+pub(crate) mod new_store;
+pub(crate) mod readable;
 pub(crate) mod record;
+pub(crate) mod row_sums;
 pub(crate) mod rows;
 mod seal;
 mod sled_engine;
@@ -23,9 +29,13 @@ pub(crate) mod vault;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+#[cfg(unix)]
+mod directory_access;
+#[cfg(test)]
 mod sled_damage;
 
-pub(crate) use directory::Directory;
+pub(crate) use copy::{Copied, Part, Scratch};
+pub(crate) use directory::{Directory, Untouched};
 pub(crate) use sled_store::SledStore;
 
 use std::ops::Deref;

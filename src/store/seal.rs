@@ -13,7 +13,7 @@ use std::path::Path;
 
 use twox_hash::XxHash3_64;
 
-use crate::platform::{read_at, write_at};
+use crate::platform::{self, read_at, write_at};
 
 /// What a slot begins with; the last byte is the version of its layout.
 const MAGIC: [u8; 8] = *b"bwseal\0\x01";
@@ -23,6 +23,9 @@ const SLOT_BYTES: usize = 56;
 
 /// Slots do not share a page, so no torn page takes both.
 const SLOT_OFFSETS: [u64; 2] = [0, 4096];
+
+/// The sequence in the seal of a store that is being filled with rows from elsewhere: no store reaches it.
+pub(super) const INCOMPLETE: u64 = u64::MAX;
 
 /// What was acknowledged when a slot was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +61,7 @@ pub(super) struct Seal {
 impl Seal {
     /// Writes a new seal to `path`, durable except for its name.
     pub(super) fn create(path: &Path, sealed: Sealed) -> io::Result<()> {
-        let file = OpenOptions::new()
+        let file = platform::private_file()
             .create(true)
             .truncate(true)
             .write(true)

@@ -4,7 +4,7 @@
 //! What it takes to make sled durable is in `sled_store`, which is the only user.
 
 use std::any::Any;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -17,6 +17,7 @@ use super::sled_files::{self, SEGMENT_BYTES};
 use super::{PANICKED, StoreError, Value};
 use crate::error::OpenError;
 use crate::limits;
+use crate::platform;
 use crate::process;
 
 /// sled gives deleted space back only on the thread that this interval drives.
@@ -133,7 +134,7 @@ fn wait_until_closed(data: &File) -> bool {
 /// Our descriptor on the data file, while nobody else uses it.
 pub(super) fn open_data_file(store: &Path, directory: &Directory) -> Result<File, OpenError> {
     let path = sled_files::data_file(store);
-    let data = OpenOptions::new()
+    let data = platform::private_file()
         .create(store == directory.store_new())
         .truncate(false)
         .read(true)

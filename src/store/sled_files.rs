@@ -154,6 +154,26 @@ pub(super) fn remove_leftovers(directory: &Directory) -> Result<(), OpenError> {
     Ok(())
 }
 
+/// Removes sled's snapshots, which it makes anew from its data file.
+pub(super) fn remove_snapshots(store: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(store)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("snap.") && path.is_file() {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes sled's settings, which are the same in every store of ours.
+pub(super) fn remove_settings(store: &Path) -> io::Result<()> {
+    match fs::remove_file(store.join("conf")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Removes the files of a creation that did not get as far as its renames.
 pub(super) fn remove_unfinished_creation(directory: &Directory) -> Result<(), OpenError> {
     let removals = [

@@ -19,7 +19,7 @@ use std::io;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::directory::{Directory, io_error};
-use super::seal::{Found, Seal, Sealed};
+use super::seal::{Found, INCOMPLETE, Seal, Sealed};
 use super::sled_engine::{Engine, SledScan, failure, guarded, open_data_file};
 use super::sled_files::{self, Length};
 use super::{Scan, Store, StoreError, Value, Writes};
@@ -201,6 +201,13 @@ fn is_complete(directory: &Directory) -> Result<bool, OpenError> {
         Found::Missing => Ok(false),
         // The creation was interrupted before its last step.
         Found::Valid(seal) if seal.latest().sequence == 0 => Ok(false),
+        Found::Valid(seal) if seal.latest().sequence == INCOMPLETE => Err(untouched(
+            directory,
+            format!(
+                "{} is missing: a copy into this directory was interrupted before it was complete",
+                store.display()
+            ),
+        )),
         Found::Valid(seal) => Err(untouched(
             directory,
             format!(
@@ -259,10 +266,10 @@ fn create(directory: &Directory, cache_bytes: u64, initial: Writes) -> Result<()
         .map_err(|error| not_created(directory, error))?;
     sled_files::remove_unfinished_creation(directory)?;
     let new = directory.store_new();
-    fs::create_dir(&new).map_err(io_error("creating", &new))?;
+    platform::create_private_directory(&new).map_err(io_error("creating", &new))?;
 
     let data = open_data_file(&new, directory)?;
-    let mut engine = Engine::start(&new, data, cache_bytes, directory)?;
+    let engine = Engine::start(&new, data, cache_bytes, directory)?;
     let mut batch = sled::Batch::default();
     for (key, value) in initial.0 {
         if let Some(Value(value)) = value {
@@ -274,16 +281,31 @@ fn create(directory: &Directory, cache_bytes: u64, initial: Writes) -> Result<()
         db.apply_batch(batch).and_then(|()| db.flush())
     })
     .map_err(|error| not_created(directory, error))?;
+    // Nobody has been told anything yet: with sequence 0 the seal may be found without a store.
+    publish(directory, engine, 0)
+}
+
+/// Turns what was written to `store.new` into the directory's store, durable. A crash before the end leaves the
+/// seal that was there, or the new one, and no store.
+pub(super) fn publish(
+    directory: &Directory,
+    mut engine: Engine,
+    sequence: u64,
+) -> Result<(), OpenError> {
+    let new = directory.store_new();
     if !engine.close() {
         return Err(not_created(
             directory,
             StoreError("sled could not close it".to_owned()),
         ));
     }
+    // sled creates with the process's mask; what it creates later is below this directory.
+    platform::make_private(&new).map_err(io_error("setting the modes in", &new))?;
     sled_files::sync_new_store(&new).map_err(io_error("syncing", &new))?;
 
-    // Sequence 0: nobody has been told anything yet, so this seal may be found without a store.
-    let sealed = engine.sealed(0).map_err(io_error("measuring", &new))?;
+    let sealed = engine
+        .sealed(sequence)
+        .map_err(io_error("measuring", &new))?;
     let seal_new = directory.seal_new();
     Seal::create(&seal_new, sealed).map_err(io_error("writing", &seal_new))?;
     fs::rename(&seal_new, directory.seal()).map_err(io_error("renaming", &seal_new))?;
@@ -295,11 +317,11 @@ fn create(directory: &Directory, cache_bytes: u64, initial: Writes) -> Result<()
     sync(directory)
 }
 
-fn sync(directory: &Directory) -> Result<(), OpenError> {
+pub(super) fn sync(directory: &Directory) -> Result<(), OpenError> {
     platform::sync_directory(directory.path()).map_err(io_error("syncing", directory.path()))
 }
 
-fn not_created(directory: &Directory, error: StoreError) -> OpenError {
+pub(super) fn not_created(directory: &Directory, error: StoreError) -> OpenError {
     io_error("creating the store in", directory.path())(io::Error::other(error))
 }
 

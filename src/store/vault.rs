@@ -6,14 +6,16 @@
 //! [`Committer`] owns the meta record, which every commit rewrites: sequence, next batch id, and the
 //! row counts and sums by which a lost row is found.
 
-use super::record::{FORMAT, Meta, Space};
+use super::backup::Changes;
+use super::record::{FORMAT, Meta};
+use super::row_sums::tally;
 use super::{Scan, Store, StoreError, Value, Writes, codec, keys};
 use crate::kernel::BatchId;
 use crate::process;
 use crate::waiting;
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// Where readers find the store while it is open and sound.
@@ -30,6 +32,8 @@ struct State {
     /// Those who hold the store and read no rows of it: no commit waits for them.
     glances: usize,
     committing: bool,
+    /// Backups under way, which have to know what changes behind them.
+    backups: Vec<Weak<Changes>>,
 }
 
 impl Vault {
@@ -40,6 +44,7 @@ impl Vault {
                 views: 0,
                 glances: 0,
                 committing: false,
+                backups: Vec::new(),
             }),
             changed: Condvar::new(),
         }
@@ -58,7 +63,7 @@ impl Vault {
         state.views += 1;
         Some(View {
             store,
-            _counted: Counted(self),
+            _counted: OneOfViews(self),
         })
     }
 
@@ -82,6 +87,22 @@ impl Vault {
         self.state().glances -= 1;
         self.changed.notify_all();
         Some(size)
+    }
+
+    /// Has commits note what they change, from the next one on.
+    pub(crate) fn note_changes(&self, changes: &Arc<Changes>) {
+        self.state().backups.push(Arc::downgrade(changes));
+    }
+
+    /// Tells backups what is about to change. No view is held by then.
+    fn changing(&self, writes: &Writes) {
+        self.state().backups.retain(|changes| {
+            let changes = changes.upgrade();
+            if let Some(changes) = &changes {
+                changes.note(writes);
+            }
+            changes.is_some()
+        });
     }
 
     /// Lets go of the store, and turns everybody away. It closes when the last handler that uses it
@@ -135,10 +156,10 @@ impl Vault {
 pub(crate) struct View<'a> {
     store: Arc<dyn Store>,
     /// Last: who waits for the last view means to open the store again.
-    _counted: Counted<'a>,
+    _counted: OneOfViews<'a>,
 }
 
-struct Counted<'a>(&'a Vault);
+struct OneOfViews<'a>(&'a Vault);
 
 impl View<'_> {
     pub(crate) fn store(&self) -> &dyn Store {
@@ -154,7 +175,7 @@ impl View<'_> {
     }
 }
 
-impl Drop for Counted<'_> {
+impl Drop for OneOfViews<'_> {
     fn drop(&mut self) {
         if process::is_forked() {
             // The view is the parent's too, and there is nobody here who waits for it.
@@ -308,11 +329,13 @@ impl Committer {
         then: impl FnOnce(Duration),
     ) -> Result<(), StoreError> {
         let writes = self.prepare(group, next_batch);
-        let (store, sequence) = (&self.store, self.meta.sequence);
-        self.vault.exclusively(|| {
+        let (vault, store, sequence) = (&self.vault, &self.store, self.meta.sequence);
+        vault.exclusively(|| {
             begins();
+            let writes = writes?;
+            vault.changing(&writes);
             let since = Instant::now();
-            store.commit(sequence, writes?)?;
+            store.commit(sequence, writes)?;
             then(since.elapsed());
             Ok(())
         })
@@ -349,70 +372,10 @@ impl Committer {
     }
 }
 
-/// Adds a row to the sums of its space, or takes it away.
-fn tally(spaces: &mut Vec<Space>, key: &[u8], value: &[u8], added: bool) {
-    let name = keys::table_of(key).unwrap_or_default();
-    let at = match spaces.binary_search_by(|space| space.name.as_str().cmp(name)) {
-        Ok(at) => at,
-        Err(at) => {
-            let space = Space {
-                name: name.to_owned(),
-                rows: 0,
-                sum: 0,
-            };
-            spaces.insert(at, space);
-            at
-        }
-    };
-    let space = &mut spaces[at];
-    let hash = codec::row_hash(key, value);
-    if added {
-        space.rows = space.rows.wrapping_add(1);
-        space.sum = space.sum.wrapping_add(hash);
-    } else {
-        space.rows = space.rows.wrapping_sub(1);
-        space.sum = space.sum.wrapping_sub(hash);
-    }
-}
-
-/// Counts all rows and compares with what the meta record says; the first difference is the error.
-pub(crate) fn recount(store: &dyn Store, meta: &Meta) -> Result<(), StoreError> {
-    let mut found: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-    for row in store.scan(&[], &keys::successor(&[u8::MAX])) {
-        let (key, value) = row?;
-        if &*key == keys::META {
-            continue;
-        }
-        codec::open(&key, &value)?;
-        let space = keys::table_of(&key).unwrap_or_default();
-        let (rows, sum) = found.entry(space.to_owned()).or_default();
-        *rows += 1;
-        *sum = sum.wrapping_add(codec::row_hash(&key, &value));
-    }
-    for space in &meta.spaces {
-        let (rows, sum) = found.remove(&space.name).unwrap_or_default();
-        if (rows, sum) != (space.rows, space.sum) {
-            let name = &space.name;
-            let expected = space.rows;
-            return Err(StoreError(format!(
-                "{} should have {expected} rows and has {rows}, or some of them changed",
-                if name.is_empty() {
-                    "the engine's own records".to_owned()
-                } else {
-                    format!("table {name:?}")
-                },
-            )));
-        }
-    }
-    match found.keys().next() {
-        None => Ok(()),
-        Some(name) => Err(StoreError(format!("rows of an unknown table {name:?}"))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::memory::{MemoryDisk, MemoryStore};
+    use super::super::row_sums::recount;
     use super::*;
     use proptest::prelude::*;
     use std::thread;

@@ -62,7 +62,7 @@ impl MemoryDisk {
         HeldCommits(self.0.hold_commits())
     }
 
-    pub(super) fn open(&self) -> Result<MemoryStore, OpenError> {
+    pub(crate) fn open(&self) -> Result<MemoryStore, OpenError> {
         process::settle()?;
         let initial = initial_rows()?;
         MemoryStore::open(&self.0, || initial)

@@ -2,9 +2,10 @@
 
 use crate::harness::Call;
 use batchwright::{
-    AtLeastOnce, Batch, BatchError, BatchFilter, BatchId, Batches, Builder, Context, Ended, Events,
-    Import, ImportError, ItemOutcome, OpenError, Outcomes, Queue, ReadError, Report, ShutdownError,
-    Stats, Status, SubmitError, SubmitOptions, TableError, WaitError, Watch,
+    AtLeastOnce, BackupError, Batch, BatchError, BatchFilter, BatchId, Batches, Builder, Context,
+    Ended, Events, Import, ImportError, ItemOutcome, OpenError, Outcomes, Queue, ReadError, Report,
+    SalvageError, ShutdownError, Stats, Status, SubmitError, SubmitOptions, TableError,
+    VerifyError, WaitError, Watch,
 };
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
@@ -60,4 +61,7 @@ const ERRORS: () = {
     is_an_error::<ReadError>();
     is_an_error::<TableError>();
     is_an_error::<ShutdownError>();
+    is_an_error::<VerifyError>();
+    is_an_error::<BackupError>();
+    is_an_error::<SalvageError>();
 };

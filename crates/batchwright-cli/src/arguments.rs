@@ -90,6 +90,26 @@ pub(crate) enum Command {
     /// Compute every balance anew from its entries, and tell each difference
     #[command(after_help = examples::AUDIT)]
     Audit,
+    /// Check that nothing in the store is lost or changed: every record, every batch, every balance
+    #[command(after_help = examples::VERIFY)]
+    Verify,
+    /// Copy the store, which nobody may have open, into a new directory
+    #[command(after_help = examples::BACKUP)]
+    Backup {
+        /// A new or empty directory
+        #[arg(value_name = "NEW")]
+        to: PathBuf,
+    },
+    /// Copy all that can be read of a damaged store into a new one, and say what is lost
+    #[command(after_help = examples::SALVAGE)]
+    Salvage {
+        /// The damaged store, which stays as it is
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+        /// A new or empty directory
+        #[arg(value_name = "NEW")]
+        to: PathBuf,
+    },
     /// Show what the store has done and has to do, by operation
     #[command(after_help = examples::STATS)]
     Stats,

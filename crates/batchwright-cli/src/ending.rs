@@ -8,6 +8,8 @@ pub(crate) enum Ending {
     Clean,
     /// Items failed or were not run, or an audit found differences.
     ItemsFailed,
+    /// The store is damaged, or not all of it could be salvaged.
+    Damaged,
     /// Ctrl-C or SIGTERM ended it.
     Interrupted,
 }
@@ -17,6 +19,7 @@ impl Ending {
         match self {
             Self::Clean => 0,
             Self::ItemsFailed => error::ITEMS_FAILED,
+            Self::Damaged => error::DAMAGED,
             Self::Interrupted => error::INTERRUPTED,
         }
     }

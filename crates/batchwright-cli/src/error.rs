@@ -3,7 +3,8 @@
 use crate::input::InputError;
 use batchwright::loyalty::InvalidProgram;
 use batchwright::{
-    BatchError, ImportError, OpenError, ReadError, ShutdownError, SubmitError, WaitError,
+    BackupError, BatchError, ImportError, OpenError, ReadError, SalvageError, ShutdownError,
+    SubmitError, VerifyError, WaitError,
 };
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,8 @@ pub(crate) const REFUSED: u8 = 3;
 pub(crate) const ITEMS_FAILED: u8 = 4;
 /// Another process has the store.
 pub(crate) const IN_USE: u8 = 5;
+/// `verify` found something wrong, or `salvage` could not copy everything.
+pub(crate) const DAMAGED: u8 = 6;
 /// Ended by Ctrl-C or SIGTERM, as shells say it of SIGINT.
 pub(crate) const INTERRUPTED: u8 = 130;
 
@@ -70,6 +73,12 @@ pub(crate) enum Error {
     Read(#[from] ReadError),
     #[error(transparent)]
     Shutdown(#[from] ShutdownError),
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    #[error(transparent)]
+    Salvage(#[from] SalvageError),
 }
 
 impl Error {
@@ -83,7 +92,17 @@ impl Error {
 
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Open(OpenError::Locked { .. }) => IN_USE,
+            Self::Open(OpenError::Locked { .. })
+            | Self::Verify(VerifyError::Open(OpenError::Locked { .. }))
+            | Self::Backup(BackupError::Target(OpenError::Locked { .. }))
+            | Self::Salvage(SalvageError::Open(OpenError::Locked { .. })) => IN_USE,
+            Self::Verify(VerifyError::NoStore { .. })
+            | Self::Backup(BackupError::NotEmpty { .. })
+            | Self::Salvage(
+                SalvageError::NoStore { .. }
+                | SalvageError::NotEmpty { .. }
+                | SalvageError::Inside { .. },
+            ) => REFUSED,
             Self::NoStore { .. }
             | Self::UnknownOperation { .. }
             | Self::UnknownCustomer(_)

@@ -16,6 +16,7 @@ Exit codes:
   3    refused: bad input, or something that is not there; nothing was stored
   4    items failed or were not run, or an audit found differences
   5    another process has the store
+  6    verify found something wrong, or salvage could not copy everything
   130  ended by Ctrl-C or SIGTERM; the same command goes on";
 
 pub(crate) const RUN: &str = "\
@@ -94,6 +95,32 @@ Exit code 4 when something does not add up.
 Examples:
   batchwright audit
   batchwright audit --json";
+
+pub(crate) const VERIFY: &str = "\
+Works on a copy beside the store's directory, which is removed at the end, and changes nothing in the store. Exit code \
+6 when something is wrong. `salvage` copies what can be read of a store that is damaged.
+
+Examples:
+  batchwright verify
+  batchwright verify --store /mnt/backup/points --json";
+
+pub(crate) const BACKUP: &str = "\
+The copy is a store of its own. No item runs meanwhile. A program that works a store makes backups of it itself, while \
+it works.
+
+Examples:
+  batchwright backup /mnt/backup/points-2025-03-14
+  batchwright verify --store /mnt/backup/points-2025-03-14";
+
+pub(crate) const SALVAGE: &str = "\
+The damaged store stays as it is. In the new one nothing runs by itself: batches that had not ended are stopped, and \
+those of which something is missing are completed, with items in doubt where what became of them cannot be read. These \
+may have run. Run `audit` on the new store before anything else. Exit code 6 when something is lost.
+
+Examples:
+  batchwright salvage ./batchwright-data ./salvaged
+  batchwright salvage ./batchwright-data ./salvaged --json > lost.json
+  batchwright audit --store ./salvaged";
 
 pub(crate) const STATS: &str = "\
 Examples:

@@ -69,6 +69,9 @@ fn run(global: &Global, command: Command, out: &mut dyn Write) -> Result<Ending,
             command::history(&store()?, customer, limit, json, out)
         }
         Command::Audit => command::audit(&store()?, json, &mut to_the_end),
+        Command::Verify => command::verify(&store()?, json, &mut to_the_end),
+        Command::Backup { to } => command::backup(&store()?, &to, json, &mut to_the_end),
+        Command::Salvage { dir, to } => command::salvage(&dir, &to, json, &mut to_the_end),
         Command::Stats => command::stats(&store()?, json, out),
         Command::Prune { older_than } => command::prune(&store()?, older_than, json, out),
         Command::Operations { operation } => command::operations(operation.as_deref(), json, out),

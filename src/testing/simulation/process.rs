@@ -15,6 +15,7 @@ use crate::runtime::{
 };
 use crate::store::journal::Block;
 use crate::store::marks::Marks;
+use crate::verification::Verify;
 use crossbeam_channel::{Receiver, TryRecvError};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -121,6 +122,7 @@ impl World {
             marks: Arc::new(NoMarks),
             dir: PathBuf::from("simulated"),
             recount: true,
+            verify: Verify::Full,
             workers: 1 + usize::try_from(self.roll(4)).unwrap_or(0),
             limits,
             keep_ended: None,

@@ -3,6 +3,7 @@
 
 mod demonstrating;
 mod interrupting;
+mod keeping;
 mod looking;
 mod refusing;
 mod running;
