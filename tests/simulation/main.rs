@@ -3,6 +3,12 @@
 //! Each seed runs twice, and the two runs must be the same to the byte. `BATCHWRIGHT_SEEDS` sets how many seeds
 //! there are, `BATCHWRIGHT_FIRST_SEED` where they begin; `BATCHWRIGHT_SEED` runs one and prints what happens.
 
+#![allow(
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a canary that is not noticed, and the trace of a run that is asked for"
+)]
+
 mod canaries;
 
 use batchwright::testing::simulation::{simulate, simulate_and_record};
