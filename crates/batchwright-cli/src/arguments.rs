@@ -72,6 +72,9 @@ pub(crate) enum Command {
         /// The batch
         id: u64,
     },
+    /// Say what became of an item that is in doubt
+    #[command(after_help = examples::RESOLVE)]
+    Resolve(ResolveArguments),
     /// Show a customer's balance
     #[command(after_help = examples::BALANCE)]
     Balance {
@@ -226,6 +229,28 @@ fn label(text: &str) -> Result<String, String> {
         return Err(format!("a label has 1 to {most} bytes"));
     }
     Ok(text.to_owned())
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ResolveArguments {
+    /// The batch
+    pub(crate) id: u64,
+    /// The item, from 0
+    pub(crate) item: usize,
+    /// It succeeded, with this output, as JSON
+    #[arg(
+        long,
+        value_name = "JSON",
+        conflicts_with = "failed",
+        required_unless_present = "failed"
+    )]
+    pub(crate) succeeded: Option<String>,
+    /// It failed, with this code
+    #[arg(long, value_name = "CODE")]
+    pub(crate) failed: Option<String>,
+    /// And this message
+    #[arg(long, requires = "failed", default_value = "resolved by hand")]
+    pub(crate) message: String,
 }
 
 #[cfg(test)]

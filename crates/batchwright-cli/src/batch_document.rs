@@ -23,6 +23,8 @@ pub(crate) struct BatchDocument {
     items: u64,
     succeeded: u64,
     failed: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    in_doubt: u64,
     unfinished: u64,
     created_at: Time,
     started_at: Option<Time>,
@@ -30,6 +32,11 @@ pub(crate) struct BatchDocument {
     /// Failed items by code; of a batch that is shown by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     failures: Option<BTreeMap<String, u64>>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(items: &u64) -> bool {
+    *items == 0
 }
 
 impl BatchDocument {
@@ -52,6 +59,7 @@ impl BatchDocument {
             items: status.total,
             succeeded: status.succeeded,
             failed: status.failed,
+            in_doubt: status.in_doubt,
             unfinished: status.unfinished(),
             created_at: status.created_at.into(),
             started_at: time(status.started_at),

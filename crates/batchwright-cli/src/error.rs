@@ -145,6 +145,8 @@ fn is_refusal(error: &BatchError) -> bool {
             | BatchError::NotStopped { .. }
             | BatchError::NotEnded { .. }
             | BatchError::NothingFailed { .. }
+            | BatchError::NotInDoubt { .. }
+            | BatchError::InvalidOutput { .. }
             | BatchError::AlreadyRetried { .. }
             | BatchError::Unregistered { .. }
             | BatchError::WrongOperation { .. }

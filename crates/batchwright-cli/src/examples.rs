@@ -78,6 +78,13 @@ items of this one.
 Example:
   batchwright retry 17";
 
+pub(crate) const RESOLVE: &str = "\
+After a salvage the items whose outcomes were lost are in doubt: they may have run. Find out, and say so, once.
+
+Examples:
+  batchwright resolve 17 3 --succeeded '{\"transactionId\":\"order-1\"}'
+  batchwright resolve 17 3 --failed not_done --message \"no entry in the history\"";
+
 pub(crate) const BALANCE: &str = "\
 Examples:
   batchwright balance ada

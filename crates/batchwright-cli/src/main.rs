@@ -64,6 +64,7 @@ fn run(global: &Global, command: Command, out: &mut dyn Write) -> Result<Ending,
         Command::Stop { id } => command::stop(&store()?, id, json, out),
         Command::Resume { id } => command::resume(&store()?, id, json, &mut to_the_end),
         Command::Retry { id } => command::retry(&store()?, id, json, &mut to_the_end),
+        Command::Resolve(arguments) => command::resolve(&store()?, arguments, json, out),
         Command::Balance { customer } => command::balance(&store()?, customer, json, out),
         Command::History { customer, limit } => {
             command::history(&store()?, customer, limit, json, out)

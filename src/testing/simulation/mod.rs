@@ -35,6 +35,7 @@ pub use sabotage::Sabotage;
 pub use trace::Trace;
 
 use checker::Violation;
+use dice::Dice;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A run that broke a rule.
@@ -57,7 +58,15 @@ pub struct Failure {
 /// # Errors
 /// The first rule that was broken.
 pub fn simulate(seed: u64) -> Result<Trace, Failure> {
-    run(seed, None, false)
+    run(seed, Dice::new(seed), None, false)
+}
+
+/// As [`simulate`], of what a fuzzer chooses: a byte for each thing that is left to chance, until there are no more.
+///
+/// # Errors
+/// As [`simulate`]; the seed means nothing.
+pub fn simulate_choices(choices: &[u8]) -> Result<Trace, Failure> {
+    run(0, Dice::chosen(choices), None, false)
 }
 
 /// As [`simulate`], and keeps the text of the trace.
@@ -65,7 +74,7 @@ pub fn simulate(seed: u64) -> Result<Trace, Failure> {
 /// # Errors
 /// As [`simulate`], with the trace.
 pub fn simulate_and_record(seed: u64) -> Result<Trace, Failure> {
-    run(seed, None, true)
+    run(seed, Dice::new(seed), None, true)
 }
 
 /// As [`simulate`], with something broken on purpose.
@@ -73,11 +82,18 @@ pub fn simulate_and_record(seed: u64) -> Result<Trace, Failure> {
 /// # Errors
 /// As [`simulate`]: with enough seeds there must be one.
 pub fn simulate_broken(seed: u64, sabotage: Sabotage) -> Result<Trace, Failure> {
-    run(seed, Some(sabotage), false)
+    run(seed, Dice::new(seed), Some(sabotage), false)
 }
 
-fn run(seed: u64, sabotage: Option<Sabotage>, with_text: bool) -> Result<Trace, Failure> {
-    let ran = catch_unwind(AssertUnwindSafe(|| run::run(seed, sabotage, with_text)));
+fn run(
+    seed: u64,
+    dice: Dice,
+    sabotage: Option<Sabotage>,
+    with_text: bool,
+) -> Result<Trace, Failure> {
+    let ran = catch_unwind(AssertUnwindSafe(|| {
+        run::run(seed, dice, sabotage, with_text)
+    }));
     let (trace, violation) = ran.map_err(|_| Failure {
         seed,
         rule: Rule::NothingPanics,

@@ -1,6 +1,7 @@
 //! A run: a rough time, then a calm one in which everything must come to its end.
 
 use super::checker::{Ask, Look, Payments, Rule, Seen, Violation};
+use super::dice::Dice;
 use super::item::Item;
 use super::kind::Kind;
 use super::operations::{PAID, SUMS};
@@ -22,13 +23,14 @@ const STEPS: (u64, u64) = (30, 60);
 /// After so long with nothing to do, a batch that has not ended never will.
 const PATIENCE_MS: u64 = 20_000;
 
-/// Runs what the seed says.
+/// Runs what the dice say; the store is the seed's.
 pub(super) fn run(
     seed: u64,
+    dice: Dice,
     sabotage: Option<Sabotage>,
     with_text: bool,
 ) -> (Trace, Option<Violation>) {
-    let world = Arc::new(World::new(seed, sabotage, with_text));
+    let world = Arc::new(World::new(dice, sabotage, with_text));
     match vault::initial_rows(u128::from(seed)) {
         Ok(initial) => world.disk.format(initial),
         Err(StoreError(what)) => world.fail(Rule::StoreIsSound, what),

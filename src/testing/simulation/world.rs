@@ -48,10 +48,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl World {
-    pub(super) fn new(seed: u64, sabotage: Option<Sabotage>, with_text: bool) -> Self {
+    pub(super) fn new(dice: Dice, sabotage: Option<Sabotage>, with_text: bool) -> Self {
         Self {
             sabotage,
-            dice: Mutex::new(Dice::new(seed)),
+            dice: Mutex::new(dice),
             recorder: Mutex::new(Recorder::new(with_text)),
             checker: Mutex::default(),
             violation: Mutex::default(),

@@ -27,5 +27,5 @@ pub(crate) use run::run;
 pub(crate) use salvage::salvage;
 pub(crate) use stats::stats;
 pub(crate) use status::{overview, status};
-pub(crate) use steer::{resume, retry, stop};
+pub(crate) use steer::{resolve, resume, retry, stop};
 pub(crate) use verify::verify;

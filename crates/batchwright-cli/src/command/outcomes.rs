@@ -75,6 +75,9 @@ struct OutcomeDocument<'a, T> {
     output: Option<&'a T>,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<&'a Failure>,
+    /// Why it is in doubt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
 }
 
 impl Print<'_> {
@@ -96,6 +99,10 @@ impl Print<'_> {
                 ended_at: item.ended_at.into(),
                 output: item.outcome.output(),
                 failure: item.outcome.failure(),
+                reason: match &item.outcome {
+                    Outcome::InDoubt { reason } => Some(reason),
+                    _ => None,
+                },
             };
             writeln!(self.out, "{}", serde_json::to_string(&document)?)?;
         }
@@ -149,6 +156,7 @@ impl Print<'_> {
             let item = item?;
             let detail = match &item.outcome {
                 Outcome::Failed(failure) => failure.to_string(),
+                Outcome::InDoubt { reason } => reason.clone(),
                 _ => {
                     let Members(members) = members(&item)?;
                     let shown = members.iter().filter(|(_, value)| value.get() != "null");
@@ -187,10 +195,10 @@ fn each<O: BatchType>(
 }
 
 fn word<T>(outcome: &Outcome<T>) -> &'static str {
-    if outcome.is_success() {
-        "succeeded"
-    } else {
-        "failed"
+    match outcome {
+        Outcome::Succeeded(_) => "succeeded",
+        Outcome::InDoubt { .. } => "inDoubt",
+        _ => "failed",
     }
 }
 

@@ -1,5 +1,6 @@
-//! `stop`, `resume` and `retry`.
+//! `stop`, `resume`, `retry` and `resolve`.
 
+use crate::arguments::ResolveArguments;
 use crate::batch_document::BatchDocument;
 use crate::ending::Ending;
 use crate::error::Error;
@@ -8,7 +9,7 @@ use crate::progress::{Progress, say};
 use crate::store::Store;
 use crate::summary::Summary;
 use crate::work::{wait_for_all, work};
-use batchwright::{BatchError, BatchId, Queue, State};
+use batchwright::{BatchError, BatchId, Failure, Queue, State};
 use std::io::Write;
 use std::slice;
 use std::time::{Instant, SystemTime};
@@ -31,6 +32,32 @@ pub(crate) fn stop(
         )?;
     } else if had_ended {
         writeln!(out, "nothing to stop: {status}")?;
+    } else {
+        writeln!(out, "{status}")?;
+    }
+    Ok(Ending::Clean)
+}
+
+pub(crate) fn resolve(
+    store: &Store,
+    arguments: ResolveArguments,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<Ending, Error> {
+    let outcome = match (arguments.succeeded, arguments.failed) {
+        (Some(output), _) => Ok(serde_json::from_str(&output)?),
+        (None, code) => Err(Failure::permanent(
+            code.unwrap_or_default(),
+            arguments.message,
+        )),
+    };
+    let queue = store.look()?;
+    let status = queue
+        .batch(arguments.id)?
+        .resolve(arguments.item, outcome)?;
+    if json {
+        let document = BatchDocument::of(&status);
+        writeln!(out, "{}", serde_json::to_string(&document)?)?;
     } else {
         writeln!(out, "{status}")?;
     }

@@ -1,8 +1,8 @@
-//! `stop`, `resume`, `retry` and `prune`.
+//! `stop`, `resume`, `retry`, `resolve` and `prune`.
 
 use crate::sandbox::{Sandbox, purchases, redemption};
 use batchwright::loyalty::{Cashback, CashbackItem};
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 #[test]
@@ -173,4 +173,57 @@ fn the_file_of_failed_items_is_kept_until_there_is_another() {
         .expect(3)
         .says("overwrite the input");
     assert_eq!(sandbox.read("bad.jsonl"), bad);
+}
+
+/// As a salvage leaves it: an item of a batch of cashbacks of which nobody knows whether it ran.
+#[test]
+fn an_item_in_doubt_is_shown_and_resolved_once() {
+    let sandbox = Sandbox::new();
+    let pay = |_: serde_json::Value, _: &mut batchwright::Context<batchwright::AtMostOnce>| {
+        std::panic::resume_unwind(Box::new("half way"));
+        #[expect(unreachable_code)]
+        Ok(())
+    };
+    let queue = batchwright::Queue::builder(sandbox.store())
+        .register_fn("cashback", pay)
+        .open()
+        .unwrap();
+    let batch = queue
+        .submit_named("cashback", [serde_json::json!({})])
+        .unwrap();
+    batch.wait().unwrap();
+    drop(queue);
+    let status = sandbox.run(&["status", "1", "--json"]).expect(0).json();
+    assert_eq!(status["inDoubt"], 1);
+    sandbox
+        .run(&["outcomes", "1"])
+        .expect(0)
+        .shows("inDoubt")
+        .shows("half way");
+    let outcome = sandbox
+        .run(&["outcomes", "1", "--format", "json"])
+        .expect(0)
+        .json();
+    assert_eq!(outcome["outcome"], "inDoubt");
+    sandbox.run(&["resolve", "1", "0"]).expect(2);
+    sandbox
+        .run(&["resolve", "1", "0", "--succeeded", "{"])
+        .expect(1);
+    let failed = [
+        "resolve",
+        "1",
+        "0",
+        "--failed",
+        "not_done",
+        "--message",
+        "no entry",
+        "--json",
+    ];
+    let resolved = sandbox.run(&failed).expect(0).json();
+    assert_eq!(
+        (&resolved["failed"], &resolved["inDoubt"]),
+        (&1.into(), &Value::Null)
+    );
+    sandbox.run(&failed).expect(3).says("not in doubt");
+    sandbox.run(&["outcomes", "1"]).expect(0).shows("no entry");
 }
