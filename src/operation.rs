@@ -98,9 +98,12 @@ pub trait Operation: Send + Sync + 'static {
     /// [`CRASHED`](crate::Failure::CRASHED). Default: [`CRASHES`](limits::CRASHES); `None`: as often as it may.
     ///
     /// After a process has ended without closing the queue, everything its workers were at is suspected: these items
-    /// run one at a time, alone in their slice, while all others go on. Only one that runs alone is charged when the
-    /// process ends again. Items that run [at most once](AtMostOnce) are never run again anyway. What was running is
-    /// noted in a file that is not synced: a power cut charges nobody.
+    /// run one at a time, alone in their slice, while all others go on. Only the suspect that runs is charged when the
+    /// process ends again; what runs beside it becomes a suspect then. So an item is charged for what another does only
+    /// when that ends the process while the item is the suspect that runs: where handlers that take long share a process
+    /// with handlers that end it, give the former a higher limit. Items that run [at most once](AtMostOnce) are never run
+    /// again anyway. What was running is noted in a file that is not synced, and on Linux with the boot that it was in: a
+    /// power cut charges nobody.
     fn crash_limit(&self) -> Option<NonZeroU32> {
         NonZeroU32::new(limits::CRASHES)
     }

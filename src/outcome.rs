@@ -23,7 +23,8 @@ pub enum Outcome<T> {
     /// The handler returned this failure, or panicked.
     Failed(Failure),
     /// Nobody knows whether an item that runs [at most once](crate::AtMostOnce) did what it was to do: its handler
-    /// panicked, did not return in time, or the process ended when it had started or was about to. Find out, and say
+    /// panicked, did not return in time, returned what cannot be stored, or the process ended when it had started or was
+    /// about to. Find out, and say
     /// so with [`Batch::resolve`](crate::Batch::resolve).
     InDoubt {
         /// What came between.

@@ -64,6 +64,8 @@ impl Kernel {
         let longest_wait_ms = self.lane(batch.operation).spec.retry.longest_wait_ms();
         self.enter(batch, now.plus_ms(longest_wait_ms));
         self.record(id, Event::Resumed { at: now });
+        // There are none, unless somebody else than a kernel has stopped the batch.
+        self.take_in_losses(id, &[], now);
         self.dependents.push(Dependent::Admit(id));
         self.answer(ticket);
     }

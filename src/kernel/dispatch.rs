@@ -110,7 +110,8 @@ impl Kernel {
         let lane = self.lane(operation);
         let mut most = if self.workers == 0 {
             // How long handlers take is not to change what runs when.
-            self.asked.min(limits::FIRST_SLICE_ITEMS)
+            let most = limits::FIRST_SLICE_ITEMS.min(lane.slice_limit());
+            self.asked.min(most)
         } else {
             lane.slice_items()
         };
@@ -175,6 +176,7 @@ impl Kernel {
                 exactly_once,
                 items: items.clone(),
                 ended: 0,
+                handed_out: now,
                 alone,
                 hangs: None,
             },

@@ -119,6 +119,7 @@ pub(super) struct InFlight {
     pub(super) items: Vec<SliceItem>,
     /// Items whose verdict is in.
     pub(super) ended: usize,
+    pub(super) handed_out: Timestamp,
     pub(super) alone: Option<u32>,
     /// Its handler has not returned in time, and everything is settled but what the handler keeps from others.
     pub(super) hangs: Option<Hang>,
@@ -395,7 +396,8 @@ impl Kernel {
     /// What is left of a slice has not started.
     pub(super) fn give_back_starts(&mut self, in_flight: &InFlight) {
         let left = u32::try_from(in_flight.left().len()).unwrap_or(u32::MAX);
-        self.lane_mut(in_flight.operation).give_back(left);
+        let lane = self.lane_mut(in_flight.operation);
+        lane.give_back(left, in_flight.handed_out);
     }
 
     /// A slice is over: what is left of it is pending again.

@@ -184,6 +184,11 @@ impl Kernel {
             let key = member.key(index).filter(|_| member.in_lines);
             line = key.map(|key| (key, (member.position, index)));
         }
+        debug_assert_eq!(
+            in_flight.items.len(),
+            1,
+            "what is behind it would hang with it"
+        );
         in_flight.hangs = Some(Hang { replaced, line });
         if self.alone == Some(slice) {
             self.alone = None;

@@ -40,6 +40,7 @@ pub(crate) use input::{
     Input, Mark, OperationSpec, Output, Promise, Refusal, Slice, SliceId, SliceItem, Terms, Ticket,
     Verdict,
 };
+pub(crate) use items::Items;
 pub(crate) use lifecycle::Phase;
 pub use lifecycle::State;
 pub use rate::RateLimit;

@@ -96,16 +96,17 @@ impl Starts {
         }
     }
 
-    /// So many that were noted did not start after all.
-    pub(super) fn give_back(&mut self, mut items: u32) {
-        while let Some((_, noted)) = self.log.back_mut().filter(|_| items > 0) {
-            let back = items.min(*noted);
-            *noted -= back;
-            self.items -= back;
-            items -= back;
-            if *noted == 0 {
-                self.log.pop_back();
-            }
+    /// So many that were noted at `noted` did not start after all. What is forgotten is no longer in the way.
+    pub(super) fn give_back(&mut self, items: u32, noted: Timestamp) {
+        let Ok(place) = self.log.binary_search_by_key(&noted, |(at, _)| *at) else {
+            return;
+        };
+        let (_, left) = &mut self.log[place];
+        let back = items.min(*left);
+        *left -= back;
+        self.items -= back;
+        if *left == 0 {
+            self.log.remove(place);
         }
     }
 
@@ -140,13 +141,15 @@ mod tests {
         fn no_stretch_of_a_period_has_more_starts_and_none_waits_for_nothing(
             items in 1..20_u32,
             period_ms in 1..50_u64,
-            steps in prop::collection::vec((0..30_u64, 1..8_u32, 0..3_u32), 1..100),
+            steps in prop::collection::vec((0..30_u64, 1..8_u32, 0..4_u32, 0..6_usize), 1..100),
         ) {
             let limit = RateLimit::new(items, Duration::from_millis(period_ms));
             let mut starts = Starts::new(limit);
+            // When each item was handed out that has not come back.
             let mut all: Vec<u64> = Vec::new();
+            let mut handed_out: Vec<u64> = Vec::new();
             let mut now = Timestamp(1_000);
-            for (later_ms, wanted, returned) in steps {
+            for (later_ms, wanted, returned, which) in steps {
                 now = now.plus_ms(later_ms);
                 let recent = all.iter().filter(|at| **at + period_ms > now.0).count();
                 starts.forget(now);
@@ -154,8 +157,8 @@ mod tests {
                 prop_assert_eq!(allowed as usize, items as usize - recent);
                 if allowed == 0 {
                     let next = starts.next().map(|at| at.0);
-                    let oldest = all[all.len() - recent];
-                    prop_assert_eq!(next, Some(oldest + period_ms));
+                    let oldest = all.iter().filter(|at| **at + period_ms > now.0).min();
+                    prop_assert_eq!(next, oldest.map(|at| at + period_ms));
                 } else {
                     prop_assert_eq!(starts.next(), None);
                 }
@@ -163,9 +166,17 @@ mod tests {
                 if taken > 0 {
                     starts.note(taken, now);
                     all.extend((0..taken).map(|_| now.0));
-                    let back = returned.min(taken);
-                    starts.give_back(back);
-                    all.truncate(all.len() - back as usize);
+                    handed_out.push(now.0);
+                }
+                // Any slice comes back, however long ago it was handed out.
+                if let Some(at) = handed_out.iter().rev().nth(which).copied() {
+                    let mut back = 0;
+                    all.retain(|other| {
+                        let comes_back = *other == at && back < returned;
+                        back += u32::from(comes_back);
+                        !comes_back
+                    });
+                    starts.give_back(back, Timestamp(at));
                 }
             }
         }

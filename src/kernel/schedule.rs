@@ -88,10 +88,10 @@ impl Lane {
         }
     }
 
-    /// So many that were to start have not.
-    pub(super) fn give_back(&mut self, items: u32) {
+    /// So many that were to start have not, of those that were noted at `noted`.
+    pub(super) fn give_back(&mut self, items: u32, noted: Timestamp) {
         if let Some(starts) = &mut self.starts {
-            starts.give_back(items);
+            starts.give_back(items, noted);
         }
     }
 
@@ -119,14 +119,18 @@ impl Lane {
 
     /// Items to hand out at once: what a worker does in [`limits::SLICE_TIME`].
     pub(crate) fn slice_items(&self) -> u32 {
-        let most = match self.spec.promise {
+        self.fitting_items().min(self.slice_limit())
+    }
+
+    /// Items in a slice at most, however fast they are.
+    pub(crate) fn slice_limit(&self) -> u32 {
+        match self.spec.promise {
             // What is handed out before the first of them hangs would hang with it.
             Promise::AtLeastOnce | Promise::AtMostOnce if self.spec.timed => 1,
             // A crash leaves all of them in doubt.
             Promise::AtMostOnce => limits::AT_MOST_ONCE_SLICE_ITEMS,
             _ => limits::SLICE_ITEMS,
-        };
-        self.fitting_items().min(most)
+        }
     }
 
     fn fitting_items(&self) -> u32 {

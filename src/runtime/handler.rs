@@ -33,6 +33,8 @@ pub(crate) enum Ran {
     Succeeded,
     Failed(Failure),
     Panicked(Failure),
+    /// The handler has succeeded, and its output cannot be stored.
+    Unwritable(Failure),
     /// The item is not of the operation's type, and why.
     Undecodable(String),
 }
@@ -126,10 +128,11 @@ impl<O: Operation> Handler for Typed<O> {
         let mut cx = Context::<O::Guarantee>::new(item, workspace);
         let ran = catch_unwind(AssertUnwindSafe(|| {
             let result = self.0.run(decoded, &mut cx)?;
-            write_output(&result, output)
+            Ok(write_output(&result, output))
         }));
         let ran = match ran {
-            Ok(Ok(())) => Ran::Succeeded,
+            Ok(Ok(Ok(()))) => Ran::Succeeded,
+            Ok(Ok(Err(failure))) => Ran::Unwritable(failure),
             Ok(Err(failure)) => Ran::Failed(failure),
             Err(panic) => {
                 let text = panic_text(panic);

@@ -366,20 +366,16 @@ impl Worker {
                 finished.panicked += 1;
                 observe::panicked(&job.live.operation_name, job.slice.batch, item);
                 if at_most_once {
-                    // Nobody knows how far it came.
                     let reason = format!("the handler panicked: {}", failure.message);
-                    let reason = failure::cut(&reason, limits::FAILURE_MESSAGE_BYTES);
-                    let end = End::InDoubt(reason);
-                    finished.verdicts.push(Verdict::InDoubt);
-                    finished.block.push(ItemEntry {
-                        index,
-                        attempt,
-                        end,
-                    })?;
-                    return Ok(true);
+                    return doubt(item, &reason, finished);
                 }
                 (Verdict::Failed, Some(failure))
             }
+            Ran::Unwritable(failure) if at_most_once => {
+                // What it was to do is done.
+                return doubt(item, &failure.message, finished);
+            }
+            Ran::Unwritable(failure) => (Verdict::Failed, Some(failure)),
             Ran::Undecodable(reason) if job.live.fails_undecodable() => {
                 let failure = Failure::permanent(Failure::UNREADABLE_ITEM, reason);
                 (Verdict::Failed, Some(failure))
@@ -415,6 +411,19 @@ impl Worker {
     fn send(&self, command: Command) -> Result<(), Dismissed> {
         self.writer.send(command).map_err(|_| Dismissed)
     }
+}
+
+/// Notes an item of which nobody knows what became of it.
+fn doubt(item: SliceItem, reason: &str, finished: &mut Finished) -> Result<bool, StoreError> {
+    let SliceItem { index, attempt } = item;
+    let end = End::InDoubt(failure::cut(reason, limits::FAILURE_MESSAGE_BYTES));
+    finished.verdicts.push(Verdict::InDoubt);
+    finished.block.push(ItemEntry {
+        index,
+        attempt,
+        end,
+    })?;
+    Ok(true)
 }
 
 /// A chunk of items in memory.

@@ -555,7 +555,7 @@ impl Writer {
                     self.news.push(News::Settled(Arc::clone(live)));
                 }
                 let (kernel, active) = (&mut self.kernel, &mut self.active);
-                publish(kernel, active, &self.shared, &mut self.news);
+                publish(kernel, active, &self.shared, &mut self.news, true);
             };
             let (sequence, bytes) = (self.committer.next_sequence(), self.round.bytes);
             let _span = observe::committing(sequence, rows.len(), bytes);
@@ -579,7 +579,7 @@ impl Writer {
         let now = self.shared.timeline.now();
         let outputs = self.kernel.handle(Input::Committed, now);
         let (kernel, active) = (&mut self.kernel, &mut self.active);
-        publish(kernel, active, &self.shared, &mut self.news);
+        publish(kernel, active, &self.shared, &mut self.news, false);
         self.spread_news();
         self.act(outputs, &Block::default())?;
         for (reply, answer) in round.joiners {
@@ -610,7 +610,7 @@ impl Writer {
         let now = self.shared.timeline.now();
         let outputs = self.kernel.handle(Input::HandOut { most }, now);
         let (kernel, active) = (&mut self.kernel, &mut self.active);
-        publish(kernel, active, &self.shared, &mut self.news);
+        publish(kernel, active, &self.shared, &mut self.news, false);
         self.spread_news();
         self.act(outputs, &Block::default())
     }
@@ -662,17 +662,22 @@ impl Writer {
     }
 }
 
-/// Shows where the batches stand that changed; everything recorded must be durable.
+/// Shows where the batches stand that changed; everything recorded must be durable, but for `ends`: when those are left
+/// out, they are shown when the kernel says that they are durable.
 fn publish(
     kernel: &mut Kernel,
     active: &mut HashMap<BatchId, Active>,
     shared: &Shared,
     news: &mut Vec<News>,
+    ends: bool,
 ) {
     for (batch, view) in kernel.take_changed() {
         let Some(active) = active.get_mut(&batch) else {
             continue;
         };
+        if !ends && view.phase.state().has_ended() {
+            continue;
+        }
         let processed = view.succeeded + view.failed + view.in_doubt;
         let now = || shared.timeline.now();
         let left_ms = active.pace.left_ms(processed, view.total, now);

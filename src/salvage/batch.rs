@@ -1,7 +1,7 @@
 //! One batch, rebuilt from what can be read of it.
 
 use super::{Loss, Rescue};
-use crate::kernel::{BatchId, BatchState, Event, Phase, Timestamp};
+use crate::kernel::{BatchId, BatchState, Event, Items, Phase, Timestamp};
 use crate::limits;
 use crate::runtime::failures::FailureCounts;
 use crate::store::codec::{self, Unsealed};
@@ -242,7 +242,19 @@ impl Rebuilt<'_, '_> {
         }
         if !ended.state.phase.state().has_ended() {
             let at = self.rescue.now;
-            if ended.state.phase != Phase::Stopping {
+            // What runs at most once and has started may have run, and must not run again.
+            let items = ended.state.items();
+            let started: Vec<_> = items.map_or(Vec::new(), |items| {
+                let attempt = |index| (index, items.next_attempt(index));
+                items.started().map(attempt).collect()
+            });
+            for (index, attempt) in started {
+                ended.any(at, &lost_outcome(index, attempt)?)?;
+            }
+            let all_settled = ended.state.items().is_some_and(Items::all_settled);
+            if all_settled {
+                ended.event(&Entry::Completed { at })?;
+            } else if ended.state.phase != Phase::Stopping {
                 ended.event(&Entry::StopRequested { at })?;
             }
             if ended.state.phase == Phase::Stopping {

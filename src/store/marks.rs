@@ -1,15 +1,16 @@
 //! What the workers have in their hands, on the disk before they begin and off it when they are through: so that the
 //! next process knows what ran when this one ended.
 //!
-//! Marks are written and never synced: the page cache survives the process, and a power cut is nobody's crash. They
-//! are a help and not a promise. Whatever cannot be read is no mark, and one that cannot be written is done without.
+//! Marks are written and never synced: the page cache survives the process, and a power cut is nobody's crash. Some may
+//! reach the disk all the same: where the system says which boot it is, those of another boot are no marks. They are a
+//! help and not a promise. Whatever cannot be read is no mark, and one that cannot be written is done without.
 
 use super::directory::io_error;
 use crate::error::OpenError;
 use crate::kernel::{BatchId, Mark, SliceItem};
 use crate::limits;
 use crate::platform;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -75,23 +76,43 @@ pub(super) fn decode(slot: &[u8]) -> Option<Mark> {
 
 /// The marks in a file.
 #[derive(Debug)]
-pub(crate) struct MarkFile(Mutex<File>);
+pub(crate) struct MarkFile {
+    file: Mutex<File>,
+    /// Mixed into every checksum.
+    boot: u64,
+}
+
+/// Which boot of the system this is; the same for all where it does not say.
+fn boot() -> u64 {
+    let id = fs::read("/proc/sys/kernel/random/boot_id");
+    id.map_or(0, |id| XxHash3_64::oneshot(&id))
+}
+
+/// A mark as it is in the file of this boot, and the reverse.
+fn mix(mark: &mut [u8], boot: u64) {
+    for (byte, mixed) in mark.iter_mut().zip(boot.to_le_bytes()) {
+        *byte ^= mixed;
+    }
+}
 
 impl MarkFile {
     pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
         let mut options = platform::private_file();
         options.create(true).truncate(false).read(true).write(true);
         let file = options.open(path).map_err(io_error("opening", path))?;
-        Ok(Self(Mutex::new(file)))
+        Ok(Self {
+            file: Mutex::new(file),
+            boot: boot(),
+        })
     }
 
     fn write(&self, slot: usize, bytes: &[u8]) {
-        let file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = platform::write_at(&file, bytes, (slot * SLOT_BYTES) as u64);
     }
 
     fn read(&self) -> io::Result<Vec<u8>> {
-        let file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let slots = limits::WORKERS_MAX + limits::HUNG_HANDLERS;
         let length = file.metadata()?.len().min((slots * SLOT_BYTES) as u64);
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
@@ -102,7 +123,9 @@ impl MarkFile {
 
 impl Marks for MarkFile {
     fn set(&self, slot: usize, bytes: &[u8]) {
-        self.write(slot, bytes);
+        let mut bytes = bytes.to_vec();
+        mix(&mut bytes, self.boot);
+        self.write(slot, &bytes);
     }
 
     fn clear(&self, slot: usize) {
@@ -111,12 +134,18 @@ impl Marks for MarkFile {
     }
 
     fn noted(&self) -> Vec<Mark> {
-        let bytes = self.read().unwrap_or_default();
-        bytes.chunks(SLOT_BYTES).filter_map(decode).collect()
+        let mut bytes = self.read().unwrap_or_default();
+        let slots = bytes.chunks_mut(SLOT_BYTES);
+        slots
+            .filter_map(|slot| {
+                mix(slot, self.boot);
+                decode(slot)
+            })
+            .collect()
     }
 
     fn clear_all(&self) {
-        let file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = file.set_len(0);
     }
 }
@@ -156,6 +185,17 @@ mod tests {
         let expected = [mark(7, &most, None), mark(9, &[999], Some(2))];
         assert_eq!(marks.noted(), expected);
         marks.clear_all();
+        assert_eq!(marks.noted(), []);
+    }
+
+    #[test]
+    fn marks_of_another_boot_are_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut marks = MarkFile::open(&dir.path().join("marks")).unwrap();
+        marks.boot = 1;
+        marks.set(0, &encode(BatchId(7), Some(1), &items(&[3])));
+        assert_eq!(marks.noted(), [mark(7, &[3], Some(1))]);
+        marks.boot = 2;
         assert_eq!(marks.noted(), []);
     }
 

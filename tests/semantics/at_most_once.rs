@@ -390,3 +390,19 @@ fn a_resolution_whose_commit_fails_is_unknown() -> Tested {
     }
     Ok(())
 }
+
+#[test]
+fn an_output_that_cannot_be_stored_leaves_its_item_in_doubt() -> Tested {
+    let (disk, clock) = fresh();
+    let print = |_: u64, _: &mut batchwright::Context<batchwright::AtMostOnce>| {
+        Ok("x".repeat(batchwright::limits::PAYLOAD_BYTES))
+    };
+    let queue = queue_on(&clock)
+        .register_fn("print", print)
+        .open_to_drain(&disk)?;
+    let batch = queue.submit_named("print", [1_u64])?;
+    queue.drain()?;
+    let reason = batch.assert_in_doubt(0);
+    assert!(reason.contains("the limit is"), "{reason}");
+    Ok(())
+}

@@ -309,3 +309,26 @@ fn a_time_out_of_nothing_is_refused() {
     let text = refused.map(drop).map_err(|error| error.to_string());
     assert!(text.is_err_and(|text| text.contains("time-out") && text.contains("1ms")));
 }
+
+/// Where a test drains there is nobody to take a worker's place, and a slice has one item all the same.
+#[test]
+fn a_drained_queue_goes_on_when_a_handler_has_taken_too_long() -> Tested {
+    let (disk, clock) = fresh();
+    let hands = clock.clone();
+    let call = Call::new(move |n, cx| {
+        if n == 0 {
+            hands.advance(LIMIT);
+            eventually(|| cx.is_cancelled());
+        }
+        Ok(n)
+    });
+    let queue = queue_on(&clock)
+        .register(call.timeout(LIMIT))
+        .open_to_drain(&disk)?;
+    let batch = queue.submit::<Call>(0..3)?;
+    queue.drain()?;
+    batch.assert_failed(0, Failure::TIMED_OUT);
+    assert_eq!(batch.assert_succeeded(1), 1);
+    assert_eq!(batch.assert_state(State::Completed).failed, 1);
+    Ok(())
+}

@@ -346,3 +346,56 @@ fn a_target_that_is_not_empty_or_in_the_store_is_refused() -> Tested {
     assert!(contents(&dir)? == before);
     Ok(())
 }
+
+/// An at-most-once item that had started when the copy was made: its journal is whole and says so.
+#[test]
+fn an_at_most_once_item_that_had_started_is_in_doubt_and_does_not_run_again() -> Tested {
+    let parent = tempfile::tempdir()?;
+    let (dir, copy, new) = (
+        parent.path().join("data"),
+        parent.path().join("copy"),
+        parent.path().join("new"),
+    );
+    let (began, begins) = std::sync::mpsc::channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = std::sync::Mutex::new(released);
+    let pay = move |n: u64, _: &mut batchwright::Context<batchwright::AtMostOnce>| {
+        if n == 0 {
+            let _ = began.send(());
+            let released = released
+                .lock()
+                .map_err(|_| Failure::permanent("test", "poisoned"))?;
+            let _ = released.recv_timeout(PATIENCE);
+        }
+        Ok(n)
+    };
+    let queue = Queue::builder(&dir)
+        .workers(1)
+        .register_fn("pay", pay)
+        .open()?;
+    let id = queue.submit_named("pay", 0..20_u64)?.id();
+    begins.recv_timeout(PATIENCE)?;
+    queue.backup(&copy)?;
+    release.send(())?;
+    queue.shutdown(PATIENCE)?;
+
+    fs::remove_file(copy.join("seal"))?;
+    salvage(&copy, &new)?;
+    let ran = std::sync::Arc::new(std::sync::Mutex::new(BTreeSet::new()));
+    let seen = std::sync::Arc::clone(&ran);
+    let pay = move |n: u64, _: &mut batchwright::Context<batchwright::AtMostOnce>| {
+        seen.lock()
+            .map_err(|_| Failure::permanent("test", "poisoned"))?
+            .insert(n);
+        Ok(n)
+    };
+    let queue = Queue::builder(&new).register_fn("pay", pay).open()?;
+    let batch = queue.batch(id)?;
+    let status = batch.status()?;
+    assert_eq!((status.state, status.in_doubt), (State::Stopped, 16));
+    batch.resume()?;
+    batch.wait()?;
+    let ran = ran.lock().map_err(|_| "poisoned")?;
+    assert_eq!(*ran, (16..20).collect());
+    Ok(())
+}
