@@ -220,7 +220,9 @@ impl Known {
         {
             return Err("its operation's pause");
         }
-        let went_on = |frozen: u64| after.processed() != frozen || after.in_flight > 0;
+        // A crash may leave in doubt what was about to start when the pause came, and has not.
+        let ended = after.succeeded + after.failed;
+        let went_on = |frozen: u64| ended != frozen || after.in_flight > 0;
         if self.frozen.is_some_and(went_on) {
             return Err("it went on while its operation was paused");
         }
@@ -230,7 +232,7 @@ impl Known {
     /// Notes that nothing more may happen to it.
     fn freeze(&mut self, now: &Status, paused: Option<Paused>) {
         if paused == Some(Paused::Yes) && now.in_flight == 0 {
-            self.frozen = Some(now.processed());
+            self.frozen = Some(now.succeeded + now.failed);
         }
     }
 }

@@ -100,7 +100,7 @@ pub(crate) struct Known {
     pub(crate) retried: BTreeSet<usize>,
     /// Its deletion met a failing commit.
     pub(crate) may_be_gone: bool,
-    /// Its operation is paused and nothing of it was running: items with an outcome then.
+    /// Its operation is paused and nothing of it was running: items that had succeeded or failed then.
     pub(crate) frozen: Option<u64>,
     pub(crate) last: Option<Status>,
 }
@@ -267,6 +267,7 @@ impl Run {
             now.ok_or_else(|| Wrong(format!("item {index} of batch {id} lost its outcome")))?;
         let known = self.know(id)?;
         known.outcomes.insert(index, now);
+        known.frozen = None;
         let outcome = said.map_or_else(Outcome::Failed, Outcome::Succeeded);
         known.resolved.insert(index, outcome);
         if let Some(last) = &mut known.last {
