@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::directory::{Directory, Untouched, io_error};
 use super::seal::{Found, Seal, Sealed};
-use super::sled_engine::{Engine, SledScan, guarded, open_data_file};
+use super::sled_engine::{Engine, open_data_file};
 use super::sled_files;
 use super::{Scan, Store, StoreError, Value, Writes};
 use crate::error::OpenError;
@@ -172,19 +172,11 @@ fn copy(from: &Path, to: &Path) -> Result<(), OpenError> {
 
 impl Store for CopiedRows {
     fn get(&self, key: &[u8]) -> Result<Option<Value>, StoreError> {
-        let db = self.engine.db()?;
-        Ok(guarded("reading", || db.get(key))?.map(Value))
+        self.engine.get(key)
     }
 
     fn scan(&self, from: &[u8], to: &[u8]) -> Scan<'_> {
-        let rows = self
-            .engine
-            .db()
-            .and_then(|db| guarded("scanning", || Ok(db.range(from..to))));
-        match rows {
-            Ok(rows) => Box::new(SledScan(Some(rows))),
-            Err(error) => Box::new(std::iter::once(Err(error))),
-        }
+        self.engine.scan(from, to)
     }
 
     fn commit(&self, _: u64, _: Writes) -> Result<(), StoreError> {

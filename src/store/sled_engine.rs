@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::directory::{Directory, io_error};
 use super::seal::Sealed;
 use super::sled_files::{self, SEGMENT_BYTES};
-use super::{PANICKED, StoreError, Value};
+use super::{PANICKED, Scan, StoreError, Value};
 use crate::error::OpenError;
 use crate::limits;
 use crate::platform;
@@ -88,6 +88,21 @@ impl Engine {
         })
     }
 
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Value>, StoreError> {
+        let db = self.db()?;
+        Ok(guarded("reading", || db.get(key))?.map(Value))
+    }
+
+    pub(super) fn scan(&self, from: &[u8], to: &[u8]) -> Scan<'_> {
+        let rows = self
+            .db()
+            .and_then(|db| guarded("scanning", || Ok(db.range(from..to))));
+        match rows {
+            Ok(rows) => Box::new(SledScan(Some(rows))),
+            Err(error) => Box::new(std::iter::once(Err(error))),
+        }
+    }
+
     /// Closes sled. False if that went wrong.
     pub(super) fn close(&mut self) -> bool {
         let Some(db) = self.db.take() else {
@@ -156,7 +171,7 @@ pub(super) fn open_data_file(store: &Path, directory: &Directory) -> Result<File
 }
 
 /// A scan of sled that survives its panics, which end it.
-pub(super) struct SledScan(pub(super) Option<sled::Iter>);
+struct SledScan(Option<sled::Iter>);
 
 impl SledScan {
     fn step(

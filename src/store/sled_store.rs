@@ -20,7 +20,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::directory::{Directory, io_error};
 use super::seal::{Found, INCOMPLETE, Seal, Sealed};
-use super::sled_engine::{Engine, SledScan, failure, guarded, open_data_file};
+use super::sled_engine::{Engine, failure, guarded, open_data_file};
 use super::sled_files::{self, Length};
 use super::{Scan, Store, StoreError, Value, Writes};
 use crate::error::OpenError;
@@ -131,19 +131,11 @@ impl SledStore {
 
 impl Store for SledStore {
     fn get(&self, key: &[u8]) -> Result<Option<Value>, StoreError> {
-        let db = self.engine.db()?;
-        Ok(guarded("reading", || db.get(key))?.map(Value))
+        self.engine.get(key)
     }
 
     fn scan(&self, from: &[u8], to: &[u8]) -> Scan<'_> {
-        let rows = self
-            .engine
-            .db()
-            .and_then(|db| guarded("scanning", || Ok(db.range(from..to))));
-        match rows {
-            Ok(rows) => Box::new(SledScan(Some(rows))),
-            Err(error) => Box::new(std::iter::once(Err(error))),
-        }
+        self.engine.scan(from, to)
     }
 
     fn commit(&self, sequence: u64, writes: Writes) -> Result<(), StoreError> {
