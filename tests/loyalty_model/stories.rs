@@ -71,7 +71,9 @@ impl Run {
                     ..self.rules.clone()
                 };
                 self.reopen(End::PowerCut, Some(&strict))?;
-                let part = Decimal(second.amount.0 / 4 * i128::from(second.quarters));
+                let part = second.amount.0 / 4 * i128::from(second.quarters);
+                // No item names more.
+                let part = Decimal(part.min(Decimal::LARGEST.0));
                 self.one(teller.refund("rb", "b", self.now(), Some(part)))?;
                 self.one(teller.refund("rb2", "b", self.now(), None))
             }
