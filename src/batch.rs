@@ -191,8 +191,8 @@ impl<O> Batch<O> {
     }
 
     /// Says what became of an item that is [in doubt](crate::Outcome::InDoubt): its output, or how it failed. Durable
-    /// when this returns, and the item's outcome from then on. It is said once: a batch that has ended stays ended,
-    /// and one that runs may end by it.
+    /// when this returns, and the item's outcome from then on. It is said once, and changes nothing of where the
+    /// batch stands: an item in doubt has ended.
     ///
     /// # Errors
     /// [`BatchError::NotInDoubt`] when the item is not in doubt, also because somebody has said so before;
@@ -215,9 +215,11 @@ impl<O> Batch<O> {
         let at = u16::try_from(index).map_err(|_| not_in_doubt())?;
         let resolution = resolution(at, outcome)?;
         let live = Arc::clone(&self.live);
-        match self.steer(|reply| Command::Resolve(live, Box::new(resolution), reply)) {
-            Err(BatchError::NotInDoubt { .. }) => Err(not_in_doubt()),
-            answer => answer.map(|()| self.shown(&self.live.progress())),
+        let command = |reply| Command::Resolve(live, Box::new(resolution), reply);
+        match self.shared.steer(command)? {
+            Steered::NotInDoubt => Err(not_in_doubt()),
+            Steered::NotFound => Err(BatchError::NotFound { id }),
+            _ => Ok(self.shown(&self.live.progress())),
         }
     }
 
@@ -238,7 +240,6 @@ impl<O> Batch<O> {
             Steered::NotEnded { state } => Err(BatchError::NotEnded { id, state }),
             Steered::NotFound => Err(BatchError::NotFound { id }),
             Steered::Ended => Err(BatchError::Ended { id }),
-            Steered::NotInDoubt => Err(BatchError::NotInDoubt { id, index: 0 }),
             _ => Ok(()),
         }
     }
