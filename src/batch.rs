@@ -408,7 +408,7 @@ impl<O: BatchType> Batch<O> {
 }
 
 /// What is stored of an item's resolution.
-fn resolution<T: Serialize>(
+pub(crate) fn resolution<T: Serialize>(
     index: u16,
     outcome: Result<T, Failure>,
 ) -> Result<Resolution, BatchError> {

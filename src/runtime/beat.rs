@@ -42,6 +42,18 @@ enum State {
     },
 }
 
+impl State {
+    /// The attempt that runs, if its time is up.
+    fn overdue(&self, now: Duration) -> Option<Attempt> {
+        match *self {
+            Self::Running(attempt) if now.saturating_sub(attempt.since) >= attempt.limit => {
+                Some(attempt)
+            }
+            _ => None,
+        }
+    }
+}
+
 /// One worker's.
 #[derive(Debug, Default)]
 pub(crate) struct Beat(Mutex<State>);
@@ -72,12 +84,7 @@ impl Beat {
         replace: impl FnOnce() -> bool,
     ) -> Option<(Attempt, bool)> {
         let mut state = self.state();
-        let State::Running(attempt) = *state else {
-            return None;
-        };
-        if now.saturating_sub(attempt.since) < attempt.limit {
-            return None;
-        }
+        let attempt = state.overdue(now)?;
         let replaced = replace();
         *state = State::TimedOut {
             operation: attempt.operation,
@@ -132,6 +139,13 @@ impl Posts {
         };
         // Not while the posts are locked: a worker may be taking one while its beat is.
         self.beats().iter().filter(hangs).count()
+    }
+
+    /// Whether an attempt is to be ended because its time is up.
+    #[cfg(feature = "testing")]
+    pub(crate) fn has_overdue(&self, now: Duration) -> bool {
+        let mut beats = self.beats().into_iter();
+        beats.any(|beat| beat.state().overdue(now).is_some())
     }
 
     /// Handlers of the operation whose time is up and that have not returned.

@@ -6,6 +6,7 @@
 
 use super::command::{Command, Job, Work};
 use super::engine::{Engine, Setup};
+use super::shared::Shared;
 use super::worker::{Bench, Haste, Worker};
 use super::writer::Writer;
 use crate::error::OpenError;
@@ -21,6 +22,8 @@ pub(crate) struct Stepper {
     pub(crate) workers: Vec<SteppedWorker>,
     /// The workers' reports, in the same order.
     pub(crate) outboxes: Vec<Outbox>,
+    /// Workers that took the place of those that hang.
+    pub(crate) relief: Receiver<(SteppedWorker, Outbox)>,
 }
 
 impl Stepper {
@@ -29,37 +32,43 @@ impl Stepper {
         let store = Arc::clone(&setup.store);
         let marks = Arc::clone(&setup.marks);
         let count = setup.workers;
-        let (engine, writer, bench) = Engine::assemble(setup)?;
-        let mut workers = Vec::with_capacity(count);
-        let mut outboxes = Vec::with_capacity(count);
-        for _ in 0..count {
-            let (report, reports) = unbounded();
-            let hurried = Arc::new(AtomicBool::new(false));
-            let haste = Haste::OnRequest(Arc::clone(&hurried));
-            let shared = Arc::clone(&engine.shared);
-            let worker = Worker::new(
+        let (engine, mut writer, bench) = Engine::assemble(setup)?;
+        let hire = move |shared: &Arc<Shared>| {
+            let (store, marks) = (Arc::clone(&store), Arc::clone(&marks));
+            hire(
+                Worker::new(Arc::clone(shared), store, marks, bench.clone()),
+                &bench,
                 shared,
-                Arc::clone(&store),
-                Arc::clone(&marks),
-                bench.clone(),
-            );
-            workers.push(SteppedWorker {
-                worker: worker.with_haste(haste).reporting_to(report),
-                bench: bench.clone(),
-                hurried,
-            });
-            outboxes.push(Outbox {
-                reports,
-                writer: engine.shared.commands.clone(),
-            });
-        }
+            )
+        };
+        let (workers, outboxes) = (0..count).map(|_| hire(&engine.shared)).unzip();
+        let (send, relief) = unbounded();
+        let shared = Arc::downgrade(&engine.shared);
+        writer.replace_with(move || {
+            let relief = shared.upgrade().map(|shared| hire(&shared));
+            relief.is_some_and(|relief| send.send(relief).is_ok())
+        });
         Ok(Self {
             engine,
             writer: SteppedWriter(writer),
             workers,
             outboxes,
+            relief,
         })
     }
+}
+
+fn hire(worker: Worker, bench: &Bench, shared: &Shared) -> (SteppedWorker, Outbox) {
+    let (report, reports) = unbounded();
+    let hurried = Arc::new(AtomicBool::new(false));
+    let haste = Haste::OnRequest(Arc::clone(&hurried));
+    let worker = SteppedWorker {
+        worker: worker.with_haste(haste).reporting_to(report),
+        bench: bench.clone(),
+        hurried,
+    };
+    let writer = shared.commands.clone();
+    (worker, Outbox { reports, writer })
 }
 
 pub(crate) struct SteppedWriter(Writer);
@@ -77,13 +86,21 @@ pub(crate) enum WriterStep {
 }
 
 impl SteppedWriter {
+    /// Whether a handler's time is up.
+    pub(crate) fn sees_overdue(&self) -> bool {
+        self.0.sees_overdue()
+    }
+
     /// Goes once around the loop of [`Writer::run`], unless it would wait.
     pub(crate) fn step(self) -> WriterStep {
         let mut writer = self.0;
-        if writer.would_wait() {
-            return WriterStep::Idle(Self(writer));
-        }
-        let Some(command) = writer.receive() else {
+        let command = match (writer.would_wait(), writer.sees_overdue()) {
+            (true, false) => return WriterStep::Idle(Self(writer)),
+            // It would not wait for longer than until it looks.
+            (true, true) => Some(Command::Tick),
+            (false, _) => writer.receive(),
+        };
+        let Some(command) = command else {
             writer.end();
             return WriterStep::Ended;
         };
@@ -114,19 +131,18 @@ impl SteppedWorker {
         !self.bench.work.is_empty()
     }
 
-    /// Takes what is next and runs it; false when there was nothing. One that does not `heed` claims begins
-    /// what the writer has taken back: the defect that claims are there to prevent.
+    /// Takes what is next and runs it; false when the worker has ended, because another has taken its place. One that
+    /// does not `heed` claims begins what the writer has taken back: the defect that claims are there to prevent.
     pub(crate) fn run(&mut self, heed: bool) -> bool {
         let Ok(mut work) = self.bench.work.try_recv() else {
-            return false;
+            return true;
         };
         if !heed && let Work::Slice(job) = work {
             let claim = Arc::default();
             work = Work::Slice(Job { claim, ..job });
         }
-        // A worker that finds the writer gone ends. Here that shows with the writer.
-        let _ = self.worker.run_one(work);
-        true
+        // A worker that finds the writer gone ends too. Here that shows with the writer.
+        self.worker.run_one(work).is_some()
     }
 }
 

@@ -189,6 +189,13 @@ impl Writer {
         waits && !through && !to_close && !is_due && self.commands.is_empty()
     }
 
+    /// Whether [`tick`](Self::tick) would find a handler whose time is up.
+    #[cfg(feature = "testing")]
+    pub(super) fn sees_overdue(&self) -> bool {
+        let now = self.shared.timeline.elapsed();
+        self.look_every.is_some() && self.shared.posts.has_overdue(now)
+    }
+
     pub(super) fn receive(&mut self) -> Option<Command> {
         if let Some(command) = self.deferred.pop_front() {
             return Some(command);

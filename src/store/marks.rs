@@ -54,7 +54,7 @@ pub(crate) fn encode(batch: BatchId, alone: Option<u32>, items: &[SliceItem]) ->
 }
 
 /// The mark in a slot, if there is one.
-pub(super) fn decode(slot: &[u8]) -> Option<Mark> {
+pub(crate) fn decode(slot: &[u8]) -> Option<Mark> {
     let (checksum, rest) = slot.split_first_chunk()?;
     let (batch, after) = rest.split_first_chunk()?;
     let (alone, after) = after.split_first_chunk()?;

@@ -1,19 +1,23 @@
 //! The clients: they submit and steer, and do not wait.
 
-use super::checker::{Ask, Content};
+use super::checker::{Ask, Content, Final};
 use super::item::{Item, Script};
 use super::kind::Kind;
-use super::operations::{Narrow, Ordered, Pay, Send};
+use super::operations::{Call, Narrow, Once, Ordered, Pay, Send, Timed};
 use super::process::{Pending, Process, Reply};
+use super::sabotage::Sabotage;
 use super::trace::Event;
 use super::world::{World, id};
+use crate::batch;
+use crate::failure::Failure;
 use crate::operation::Operation;
 use crate::queue::Queue;
 use crate::retry_failed;
-use crate::runtime::{Command, Deletion, Submission};
+use crate::runtime::{Command, Deletion, Live, Submission};
 use crate::submission::{self, SubmitOptions};
 use crate::target::Target;
 use crossbeam_channel::bounded;
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 /// Items of a submission, mostly.
@@ -31,9 +35,14 @@ const DELAY_MS: u64 = 3_000;
 impl World {
     /// Somebody asks for something.
     pub(super) fn ask_something(&self) {
+        // First of all, because there are few.
+        let doubts = self.checker().doubts();
+        if let Some(doubt) = self.pick(&doubts).filter(|_| self.once_in(6)) {
+            return self.resolve(doubt);
+        }
         let batches = self.checker().batches();
         let batch = self.pick(&batches);
-        let Some(kind) = self.pick(&Kind::ALL) else {
+        let Some(kind) = self.pick(&self.kinds) else {
             return;
         };
         match (self.roll(100), batch) {
@@ -51,8 +60,22 @@ impl World {
     fn submit(&self, kind: Kind) {
         let content = self.draw_content(kind);
         let Some(queue) = self.queue() else { return };
-        if let Some(prepared) = prepare(&queue, &content) {
+        let mut given = content.clone();
+        if let Some(item) = given
+            .items
+            .first_mut()
+            .filter(|_| self.is(Sabotage::WrongItems))
+        {
+            item.amount += 1;
+        }
+        if let Some(prepared) = prepare(&queue, &given) {
             self.send_submission(content, prepared);
+        }
+        if self.is(Sabotage::TwiceSubmitted)
+            && let Some(again) = prepare(&queue, &given)
+        {
+            let command = Command::Submit(Box::new(again), bounded(1).0);
+            let _ = queue.shared().commands.try_send(command);
         }
     }
 
@@ -79,10 +102,10 @@ impl World {
         let count = u16::try_from(count).unwrap_or(1);
         let ordered = match kind {
             Kind::Ordered => true,
-            Kind::Pay => self.once_in(3),
-            Kind::Send | Kind::Narrow => false,
+            Kind::Pay | Kind::Once | Kind::Timed => self.once_in(3),
+            Kind::Send | Kind::Narrow | Kind::Call => false,
         };
-        let items = (0..count).map(|index| self.draw_item(submission, index, ordered));
+        let items = (0..count).map(|index| self.draw_item(kind, submission, index, ordered));
         let items = items.collect();
         let now_ms = self.clock.now_ms();
         let not_before_ms = self.once_in(6).then(|| now_ms + self.roll(DELAY_MS));
@@ -96,12 +119,15 @@ impl World {
         }
     }
 
-    fn draw_item(&self, submission: u32, index: u16, ordered: bool) -> Item {
-        let script = match self.roll(50) {
+    fn draw_item(&self, kind: Kind, submission: u32, index: u16, ordered: bool) -> Item {
+        let script = match self.roll(54) {
             0..38 => Script::Succeed,
             38..42 => Script::Fail,
             42..46 => Script::FailOnce,
             46..49 => Script::Panic,
+            49..52 => Script::Slow,
+            // One that may end the process as often as it runs does so for ever.
+            52 if kind.crash_limit().is_some() => Script::Crash,
             _ if self.once_in(4) => Script::Unreadable,
             _ => Script::Succeed,
         };
@@ -158,33 +184,50 @@ impl World {
         self.send_submission(content, prepared);
     }
 
+    /// Says what became of an item in doubt.
+    fn resolve(&self, (batch, index): (u64, u16)) {
+        let end = if self.once_in(2) {
+            Final::Succeeded(1_000 + self.roll(1_000))
+        } else {
+            Final::Failed(format!("looked up {}", self.roll(1_000)))
+        };
+        self.steer(Ask::Resolve(batch, index, end));
+    }
+
     pub(super) fn steer(&self, ask: Ask) {
         let Some(queue) = self.queue() else { return };
         let (reply, answer) = bounded(1);
         let operation = |kind: Kind| queue.shared().operation_named(kind.name());
-        let command = match ask {
-            Ask::Stop(batch) => Some(Command::Stop(id(batch), reply)),
+        let command = match &ask {
+            Ask::Stop(batch) => Some(Command::Stop(id(*batch), reply)),
             Ask::Resume(batch) => {
                 if self.is_committing() {
                     return;
                 }
-                // While the handle lives, the batch can be found.
-                let handle = queue.batch(id(batch)).ok();
-                let live = handle.and_then(|handle| {
-                    let found = queue.shared().registry.find(handle.id());
-                    drop(handle);
-                    found
-                });
-                live.map(|live| Command::Resume(live, reply))
+                find(&queue, *batch).map(|live| Command::Resume(live, reply))
             }
-            Ask::Delete(batch) => Some(Command::Delete(Deletion::One(id(batch)), reply)),
-            Ask::FailUndecodable(batch) => Some(Command::FailUndecodable(id(batch), reply)),
+            Ask::Resolve(batch, index, end) => {
+                if self.is_committing() {
+                    return;
+                }
+                let outcome = match end {
+                    Final::Succeeded(output) => Ok(*output),
+                    Final::Failed(code) => Err(Failure::permanent(code, "somebody looked it up")),
+                    Final::InDoubt => return,
+                };
+                let resolution = batch::resolution(*index, outcome).ok();
+                let live = find(&queue, *batch);
+                live.zip(resolution)
+                    .map(|(live, known)| Command::Resolve(live, Box::new(known), reply))
+            }
+            Ask::Delete(batch) => Some(Command::Delete(Deletion::One(id(*batch)), reply)),
+            Ask::FailUndecodable(batch) => Some(Command::FailUndecodable(id(*batch), reply)),
             Ask::Pause(kind) => {
                 let reason = "somebody asked for it".to_owned();
-                operation(kind).map(|operation| Command::Pause(operation, reason, reply))
+                operation(*kind).map(|operation| Command::Pause(operation, reason, reply))
             }
             Ask::Unpause(kind) => {
-                operation(kind).map(|operation| Command::Unpause(operation, reply))
+                operation(*kind).map(|operation| Command::Unpause(operation, reply))
             }
             Ask::Submit(_) => None,
         };
@@ -215,6 +258,13 @@ impl World {
     }
 }
 
+/// A batch in memory, though it may have ended.
+fn find(queue: &Queue, batch: u64) -> Option<Arc<Live>> {
+    // While the handle lives, the batch can be found.
+    let handle = queue.batch(id(batch)).ok()?;
+    queue.shared().registry.find(handle.id())
+}
+
 /// As [`Queue::submit_with`] does, up to where it would wait for the writer.
 fn prepare(queue: &Queue, content: &Content) -> Option<Submission> {
     match content.kind {
@@ -222,6 +272,9 @@ fn prepare(queue: &Queue, content: &Content) -> Option<Submission> {
         Kind::Send => prepare_for::<Send>(queue, content),
         Kind::Ordered => prepare_for::<Ordered>(queue, content),
         Kind::Narrow => prepare_for::<Narrow>(queue, content),
+        Kind::Once => prepare_for::<Once>(queue, content),
+        Kind::Timed => prepare_for::<Timed>(queue, content),
+        Kind::Call => prepare_for::<Call>(queue, content),
     }
 }
 

@@ -55,4 +55,8 @@ impl Clock for VirtualClock {
         let passed_ms = (self.now_ms() - BEGIN_MS) * self.pace + self.ahead_ms;
         UNIX_EPOCH + Duration::from_millis(BEGIN_MS + passed_ms)
     }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_millis(self.now_ms() - BEGIN_MS)
+    }
 }

@@ -214,6 +214,10 @@ impl Store for SimulatedStore {
         if self.failed.load(Ordering::Relaxed) {
             return Err(StoreError("the store has failed before".to_owned()));
         }
+        if world.is(Sabotage::PanickingDisk) && world.once_in(10) {
+            // Not `panic!`: nobody is to print it.
+            std::panic::resume_unwind(Box::new("as it was told to"));
+        }
         let committed = world.committing(|| self.commit_once(&world, sequence, writes));
         self.failed.store(committed.is_err(), Ordering::Relaxed);
         committed

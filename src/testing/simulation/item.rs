@@ -26,17 +26,23 @@ pub(super) enum Script {
     Panic,
     /// Fails, and succeeds when it runs again in another batch.
     FailOnce,
+    /// Succeeds, after longer than handlers may take.
+    Slow,
+    /// Ends the process, and succeeds when it runs again in another batch.
+    Crash,
     /// Cannot be decoded.
     Unreadable,
 }
 
 type Numbers = (u32, u16, u8, u32, u8, u8, u64);
 
-const SCRIPTS: [Script; 5] = [
+const SCRIPTS: [Script; 7] = [
     Script::Succeed,
     Script::Fail,
     Script::Panic,
     Script::FailOnce,
+    Script::Slow,
+    Script::Crash,
     Script::Unreadable,
 ];
 
@@ -102,9 +108,10 @@ impl Item {
             return Act::TryAgain;
         }
         match self.script {
-            Script::Succeed => Act::Succeed,
-            Script::FailOnce if again => Act::Succeed,
+            Script::Succeed | Script::Slow => Act::Succeed,
+            Script::FailOnce | Script::Crash if again => Act::Succeed,
             Script::Panic => Act::Panic,
+            Script::Crash => Act::Crash,
             Script::Fail | Script::FailOnce | Script::Unreadable => Act::Fail,
         }
     }
@@ -117,6 +124,10 @@ pub(super) enum Act {
     TryAgain,
     Fail,
     Panic,
+    /// The process ends.
+    Crash,
+    /// Gives up, because a table call says that its time is up.
+    GiveUp,
 }
 
 impl Act {
@@ -126,6 +137,8 @@ impl Act {
             Self::TryAgain => "to be tried again",
             Self::Fail => "failed",
             Self::Panic => "panicked",
+            Self::Crash => "crashed",
+            Self::GiveUp => "gave up",
         }
     }
 }

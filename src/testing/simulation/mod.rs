@@ -24,6 +24,7 @@ mod disk;
 mod item;
 mod kind;
 mod operations;
+mod page_cache;
 mod process;
 mod run;
 mod sabotage;

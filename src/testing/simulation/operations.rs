@@ -1,14 +1,14 @@
 //! The operations of the simulated application. A handler tells the world that it runs, and lets others go on
 //! meanwhile.
 
-use super::item::{Act, Item};
+use super::item::{Act, Item, Script};
 use super::kind::Kind;
 use super::sabotage::Sabotage;
 use super::world::World;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::kernel::RetryPolicy;
-use crate::operation::{AtLeastOnce, ExactlyOnce, Guarantee, Operation};
+use crate::kernel::{RateLimit, RetryPolicy};
+use crate::operation::{AtLeastOnce, AtMostOnce, ExactlyOnce, Guarantee, Operation};
 use crate::runtime::{Registration, Typed};
 use crate::table::Table;
 use std::num::NonZeroU32;
@@ -35,7 +35,7 @@ struct Hands {
 
 /// A handler that is running.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Call {
+pub(super) struct Run {
     pub(super) kind: Kind,
     pub(super) worker: usize,
     pub(super) batch: u64,
@@ -47,6 +47,9 @@ pub(super) struct Pay(Hands);
 pub(super) struct Send(Hands);
 pub(super) struct Ordered(Hands);
 pub(super) struct Narrow(Hands);
+pub(super) struct Once(Hands);
+pub(super) struct Timed(Hands);
+pub(super) struct Call(Hands);
 
 pub(super) fn register(world: &Arc<World>, opening: u64) -> Vec<Registration> {
     let hands = |kind| Hands {
@@ -59,6 +62,9 @@ pub(super) fn register(world: &Arc<World>, opening: u64) -> Vec<Registration> {
         registration(Send(hands(Kind::Send))),
         registration(Ordered(hands(Kind::Ordered))),
         registration(Narrow(hands(Kind::Narrow))),
+        registration(Once(hands(Kind::Once))),
+        registration(Timed(hands(Kind::Timed))),
+        registration(Call(hands(Kind::Call))),
     ]
 }
 
@@ -79,6 +85,20 @@ impl Hands {
         let more = u32::from(self.is(Sabotage::MoreAttempts)) * 2;
         let attempts = self.kind.attempts() + more;
         RetryPolicy::exponential(attempts, Duration::from_millis(self.kind.first_wait_ms()))
+            .after_timeouts()
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        let limit_ms = self.kind.timeout_ms();
+        let limit_ms = limit_ms.filter(|_| !self.is(Sabotage::NoTimeouts));
+        limit_ms.map(Duration::from_millis)
+    }
+
+    fn rate_limit(&self) -> Option<RateLimit> {
+        let rate = self.kind.rate();
+        let rate = rate.filter(|_| !self.is(Sabotage::NoRateLimits))?;
+        let period = Duration::from_millis(rate.period_ms);
+        Some(RateLimit::new(rate.items, period))
     }
 
     fn concurrency(&self) -> Option<NonZeroU32> {
@@ -100,7 +120,7 @@ impl Hands {
     ) -> Result<u64, Failure> {
         let gone = || Failure::permanent("gone", "the process has ended");
         let world = self.world.upgrade().ok_or_else(gone)?;
-        let call = Call {
+        let call = Run {
             kind: self.kind,
             worker: world.worker_at_work(),
             batch: cx.batch_id().into(),
@@ -109,14 +129,25 @@ impl Hands {
         };
         let again = world.began(self.opening, &call, item).ok_or_else(gone)?;
         world.meanwhile(self.opening);
-        effect(cx)?;
+        if item.script == Script::Slow {
+            world.pass_ms(self.kind.timeout_ms().unwrap_or(1_000));
+            world.meanwhile(self.opening);
+        }
+        if let Err(failure) = effect(cx) {
+            world.returned(self.opening, &call, Act::GiveUp);
+            return Err(failure);
+        }
         let act = item.act(call.attempt, again);
         world.meanwhile(self.opening);
+        if act == Act::Crash && world.lives(self.opening) {
+            world.kill();
+        }
         world.returned(self.opening, &call, act);
         match act {
             Act::Succeed => Ok(item.amount),
             Act::TryAgain => Err(Failure::retryable("busy", "try again")),
             Act::Fail => Err(Failure::permanent("refused", "as it was told to")),
+            Act::Crash | Act::GiveUp => Err(gone()),
             // Not `panic!`: nobody is to print it.
             Act::Panic => std::panic::resume_unwind(Box::new("as it was told to")),
         }
@@ -146,6 +177,18 @@ macro_rules! operation {
             fn key(&self, item: &Item) -> Option<String> {
                 self.0.key(item)
             }
+
+            fn timeout(&self) -> Option<Duration> {
+                self.0.timeout()
+            }
+
+            fn rate_limit(&self) -> Option<RateLimit> {
+                self.0.rate_limit()
+            }
+
+            fn crash_limit(&self) -> Option<NonZeroU32> {
+                self.0.kind.crash_limit().and_then(NonZeroU32::new)
+            }
         }
     };
 }
@@ -154,6 +197,9 @@ operation!(Pay, Kind::Pay, ExactlyOnce, pay);
 operation!(Send, Kind::Send, AtLeastOnce, nothing);
 operation!(Ordered, Kind::Ordered, AtLeastOnce, nothing);
 operation!(Narrow, Kind::Narrow, AtLeastOnce, nothing);
+operation!(Once, Kind::Once, AtMostOnce, nothing);
+operation!(Timed, Kind::Timed, AtLeastOnce, nothing);
+operation!(Call, Kind::Call, AtMostOnce, nothing);
 
 /// Pays, whatever the handler then makes of the item: what fails must leave nothing.
 fn pay(item: &Item, cx: &mut Context<ExactlyOnce>) -> Result<(), Failure> {
@@ -166,6 +212,6 @@ fn pay(item: &Item, cx: &mut Context<ExactlyOnce>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn nothing(_item: &Item, _cx: &mut Context<AtLeastOnce>) -> Result<(), Failure> {
+fn nothing<G: Guarantee>(_item: &Item, _cx: &mut Context<G>) -> Result<(), Failure> {
     Ok(())
 }

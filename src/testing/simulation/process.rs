@@ -1,12 +1,13 @@
 //! A process that has the queue open: the writer, the workers, and the clients that wait for answers.
 
-use super::checker::{Answer, Beginning, Rule};
+use super::checker::{Answer, Beginning, Death, Rule};
 use super::operations;
+use super::page_cache::PageCache;
 use super::sabotage::Sabotage;
 use super::trace::Event;
 use super::world::{World, id};
 use crate::error::OpenError;
-use crate::kernel::{Mark, SliceId, Verdict};
+use crate::kernel::{SliceId, Verdict};
 use crate::limits::Limits;
 use crate::queue::Queue;
 use crate::runtime::{
@@ -14,7 +15,6 @@ use crate::runtime::{
     Stepper, Submitted, WriterStep,
 };
 use crate::store::journal::Block;
-use crate::store::marks::Marks;
 use crate::verification::Verify;
 use crossbeam_channel::{Receiver, TryRecvError};
 use std::path::PathBuf;
@@ -52,6 +52,8 @@ pub(super) struct Process {
     workers: Vec<Option<SteppedWorker>>,
     hurried: Vec<Arc<AtomicBool>>,
     outboxes: Vec<Outbox>,
+    /// Workers that took the place of those that hang, not yet among the others.
+    relief: Receiver<(SteppedWorker, Outbox)>,
     /// Reports that the writer was told of, by worker.
     delivered: Vec<u64>,
     pub(super) pending: Vec<Pending>,
@@ -77,6 +79,16 @@ impl Process {
         }
     }
 
+    /// Those who took the place of others begin.
+    fn let_relief_in(&mut self) {
+        for (worker, outbox) in self.relief.try_iter() {
+            self.hurried.push(worker.hurried());
+            self.workers.push(Some(worker));
+            self.outboxes.push(outbox);
+            self.delivered.push(0);
+        }
+    }
+
     /// It ends at once: what is still on the stack is to stop as soon as it can.
     pub(super) fn end(self) {
         self.shared().closed.store(true, Ordering::SeqCst);
@@ -88,9 +100,11 @@ impl World {
     pub(super) fn open(self: &Arc<Self>) {
         while !self.is_over() && self.process().is_none() {
             let opening = self.begin();
+            self.checker().opens(self.clock.now_ms());
             match self.try_open(opening) {
                 Ok(process) if self.lives(opening) => {
                     self.note(&Event::Opened { opening });
+                    self.checker().opened();
                     *self.process() = Some(process);
                 }
                 // It crashed while it opened.
@@ -98,6 +112,7 @@ impl World {
                 Err(_) if !self.lives(opening) => {}
                 Err(OpenError::Failed { reason, .. }) if self.is_rough() => {
                     self.note(&Event::NotOpened(&reason));
+                    self.end_process(Death::Failed);
                 }
                 Err(error) => self.fail(Rule::StoreIsSound, error.to_string()),
             }
@@ -119,7 +134,7 @@ impl World {
         let setup = Setup {
             sealed_sequence: store.sequence(),
             store: Arc::new(store),
-            marks: Arc::new(NoMarks),
+            marks: Arc::new(PageCache::open(self, opening)),
             dir: PathBuf::from("simulated"),
             recount: true,
             verify: Verify::Full,
@@ -139,6 +154,7 @@ impl World {
             delivered: vec![0; stepper.workers.len()],
             workers: stepper.workers.into_iter().map(Some).collect(),
             outboxes: stepper.outboxes,
+            relief: stepper.relief,
             pending: Vec::new(),
             held_back: None,
         })
@@ -154,6 +170,10 @@ impl World {
         let Some(writer) = writer else {
             return false;
         };
+        if writer.sees_overdue() {
+            self.deliver_what_was_sent();
+        }
+        let since_ms = self.clock.now_ms();
         let step = writer.step();
         let mut process = self.process();
         let Some(process) = process.as_mut().filter(|_| self.lives(opening)) else {
@@ -165,7 +185,11 @@ impl World {
                 process.writer = Some(writer);
                 return false;
             }
-            WriterStep::Worked(writer) => process.writer = Some(writer),
+            WriterStep::Worked(writer) => {
+                process.writer = Some(writer);
+                process.let_relief_in();
+                self.checker().writer_looked(since_ms);
+            }
             WriterStep::Ended => process.end = Some(End::Closed),
             WriterStep::Failed(reason) => {
                 self.note(&Event::Failed(&reason));
@@ -201,7 +225,11 @@ impl World {
             return false;
         };
         let heed = !self.is(Sabotage::HeedlessWorkers);
-        self.at_work(worker, || stepped.run(heed));
+        let goes_on = self.at_work(worker, || stepped.run(heed));
+        if !goes_on {
+            // Another has its place.
+            return true;
+        }
         let mut process = self.process();
         if let Some(process) = process.as_mut().filter(|_| self.lives(opening)) {
             process.workers[worker] = Some(stepped);
@@ -264,6 +292,14 @@ impl World {
         true
     }
 
+    /// A handler hangs: what its worker had sent before is with the writer, ahead of what others will send.
+    fn deliver_what_was_sent(&self) {
+        for worker in 0..self.workers() {
+            let is_at_work = |process: &Process| process.workers[worker].is_none();
+            while self.process().as_ref().is_some_and(is_at_work) && self.deliver(worker) {}
+        }
+    }
+
     /// Under sabotage: a report's writes go apart from its outcomes.
     fn tear(&self, mut report: Command) -> (Command, Option<Command>) {
         let writes_first = self.is(Sabotage::EffectsBeforeOutcomes);
@@ -309,7 +345,10 @@ impl World {
                     None => true,
                 });
         }
-        for (request, answer) in &answers {
+        for (request, answer) in &mut answers {
+            if self.is(Sabotage::WrongRefusals) && matches!(answer, Answer::Batch(_)) {
+                *answer = Answer::Refused;
+            }
             self.note(&Event::Answered {
                 request: *request,
                 answer: *answer,
@@ -343,7 +382,8 @@ impl World {
                 self.fail(Rule::StoreIsSound, format!("closing: {closed:?}"));
             }
         }
-        self.end_process();
+        let closed = end == Some(End::Closed);
+        self.end_process(if closed { Death::Closed } else { Death::Failed });
     }
 }
 
@@ -373,19 +413,4 @@ impl Reply {
             },
         }
     }
-}
-
-/// Every crash is a power cut: what was written without a sync is lost.
-struct NoMarks;
-
-impl Marks for NoMarks {
-    fn set(&self, _slot: usize, _bytes: &[u8]) {}
-
-    fn clear(&self, _slot: usize) {}
-
-    fn noted(&self) -> Vec<Mark> {
-        Vec::new()
-    }
-
-    fn clear_all(&self) {}
 }

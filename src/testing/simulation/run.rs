@@ -1,6 +1,6 @@
 //! A run: a rough time, then a calm one in which everything must come to its end.
 
-use super::checker::{Ask, Look, Payments, Rule, Seen, Violation};
+use super::checker::{Ask, Death, Final, Look, Payments, Rule, Seen, Violation};
 use super::dice::Dice;
 use super::item::Item;
 use super::kind::Kind;
@@ -20,8 +20,8 @@ use std::sync::Arc;
 /// Steps of the rough time: at least, and by how many it varies.
 const STEPS: (u64, u64) = (30, 60);
 
-/// After so long with nothing to do, a batch that has not ended never will.
-const PATIENCE_MS: u64 = 20_000;
+/// After so long in all with nothing to do, a batch that has not ended never will: rate limits make many wait.
+const PATIENCE_MS: u64 = 120_000;
 
 /// Runs what the dice say; the store is the seed's.
 pub(super) fn run(
@@ -52,14 +52,16 @@ pub(super) fn run(
         let held = world.checker().all_have_ended();
         world.judge(held);
     }
-    world.end_process();
+    world.end_process(Death::Killed);
     (world.trace(), world.violation())
 }
 
 impl World {
     /// Somebody goes on.
     pub(super) fn step(&self) {
-        let worker = usize::try_from(self.roll(4)).unwrap_or(0);
+        // There are more when some took the place of others, whose handlers hang.
+        let workers = self.workers().max(4) as u64;
+        let worker = usize::try_from(self.roll(workers)).unwrap_or(0);
         if !self.is_rough() {
             match self.roll(10) {
                 0..3 => drop(self.step_writer()),
@@ -97,9 +99,7 @@ impl World {
             0 => 1 + self.roll(2_000),
             _ => 1 + self.roll(150),
         };
-        self.clock.advance(ms);
-        let now_ms = self.clock.now_ms();
-        self.note(&Event::Clock { now_ms });
+        self.pass_ms(ms);
     }
 
     fn look_around(&self) {
@@ -240,7 +240,7 @@ impl World {
     }
 
     fn look(&self, queue: &Queue, batch: u64, first: bool) {
-        let look = match look(queue, batch) {
+        let look = match look(queue, batch, self.clock.now_ms()) {
             Ok(look) => look,
             Err(BatchError::NotFound { .. }) => {
                 // It may have been deleted; the next audit tells.
@@ -254,6 +254,7 @@ impl World {
             state: &state,
             succeeded: look.status.succeeded,
             failed: look.status.failed,
+            in_doubt: look.status.in_doubt,
         });
         let held = self.checker().looked(&look, first);
         self.judge(held);
@@ -270,7 +271,7 @@ impl World {
     }
 }
 
-fn look(queue: &Queue, batch: u64) -> Result<Look, BatchError> {
+fn look(queue: &Queue, batch: u64, now_ms: u64) -> Result<Look, BatchError> {
     let handle = queue.batch(id(batch))?;
     let status = handle.status()?;
     let mut outcomes = Vec::new();
@@ -280,15 +281,18 @@ fn look(queue: &Queue, batch: u64) -> Result<Look, BatchError> {
             attempts: outcome.attempts,
             ended_at: outcome.ended_at,
             end: match outcome.outcome {
-                Outcome::Succeeded(output) => Ok(output.as_u64().unwrap_or(u64::MAX)),
-                Outcome::Failed(failure) => Err(failure.code),
-                // No item here runs at most once.
-                Outcome::InDoubt { reason } => Err(reason),
+                Outcome::Succeeded(output) => Final::Succeeded(output.as_u64().unwrap_or(u64::MAX)),
+                Outcome::Failed(failure) => Final::Failed(failure.code),
+                Outcome::InDoubt { .. } => Final::InDoubt,
             },
         };
         outcomes.push((u16::try_from(outcome.index).unwrap_or(u16::MAX), seen));
     }
-    Ok(Look { status, outcomes })
+    Ok(Look {
+        status,
+        now_ms,
+        outcomes,
+    })
 }
 
 fn items(queue: &Queue, status: &Status) -> Result<Vec<Option<Item>>, BatchError> {

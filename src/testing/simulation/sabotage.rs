@@ -45,4 +45,24 @@ pub enum Sabotage {
     LostReports,
     /// A worker reports items as failed that succeeded.
     WrongVerdicts,
+    /// A commit that says that items start is durable with the next commit only.
+    StartsBeforeCommit,
+    /// A commit that says what became of an item in doubt is durable with the next commit only.
+    ResolutionsBeforeCommit,
+    /// Operations are registered without their time-outs.
+    NoTimeouts,
+    /// Operations are registered without their rate limits.
+    NoRateLimits,
+    /// What workers were at when the process ended is forgotten.
+    LostMarks,
+    /// Whatever ran when the process ended is charged with it, as if it had run alone and often.
+    EagerCharges,
+    /// What a client submits reaches the queue twice.
+    TwiceSubmitted,
+    /// What a client submits is not what it meant to.
+    WrongItems,
+    /// A client is told that it is refused when it is not.
+    WrongRefusals,
+    /// A commit panics now and then.
+    PanickingDisk,
 }

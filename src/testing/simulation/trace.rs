@@ -14,7 +14,9 @@ pub(super) enum Event<'a> {
     },
     NotOpened(&'a str),
     /// The process ended, with all it had in memory.
-    Crashed,
+    Killed,
+    /// The system did, with all that was not synced.
+    PowerCut,
     Failed(&'a str),
     Closing,
     Closed,
@@ -59,6 +61,7 @@ pub(super) enum Event<'a> {
         state: &'a str,
         succeeded: u64,
         failed: u64,
+        in_doubt: u64,
     },
 }
 

@@ -3,33 +3,43 @@
 //! While a handler runs or a commit is under way, others go on: the steps nest. Nobody goes on twice at once: who
 //! does something is taken out of its place until it is done.
 
-use super::checker::{Checker, Held, Rule, Violation};
+use super::checker::{Checker, Death, Held, Rule, Violation};
 use super::clock::VirtualClock;
 use super::dice::Dice;
 use super::disk::{Disk, Fate};
 use super::item::{Act, Item};
-use super::operations::Call;
+use super::kind::Kind;
+use super::operations::Run;
+use super::page_cache::PageCache;
 use super::process::Process;
 use super::sabotage::Sabotage;
 use super::trace::{Event, Recorder, Trace};
 use crate::kernel::BatchId;
-use crate::store::Writes;
+use crate::store::journal::{Entry, Segment};
+use crate::store::{Value, Writes, keys};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Steps within steps, at most.
 const DEPTH: usize = 4;
 
+/// Operations that are used in a run: with all of them there would be little of each.
+const KINDS: usize = 4;
+
 /// How seldom the process ends inside a handler or a commit. A run has some hundreds of chances.
 const CRASH_ONCE_IN: u64 = 400;
 
 pub(super) struct World {
     sabotage: Option<Sabotage>,
+    /// The operations that clients use.
+    pub(super) kinds: Vec<Kind>,
     dice: Mutex<Dice>,
     recorder: Mutex<Recorder>,
     checker: Mutex<Checker>,
     violation: Mutex<Option<Violation>>,
     pub(super) disk: Disk,
+    pub(super) page_cache: PageCache,
     pub(super) clock: VirtualClock,
     /// Counts processes; one with another number has ended.
     opening: AtomicU64,
@@ -48,14 +58,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl World {
-    pub(super) fn new(dice: Dice, sabotage: Option<Sabotage>, with_text: bool) -> Self {
+    pub(super) fn new(mut dice: Dice, sabotage: Option<Sabotage>, with_text: bool) -> Self {
+        let mut kinds = Kind::ALL.to_vec();
+        while kinds.len() > KINDS {
+            let at = dice.below(kinds.len() as u64);
+            kinds.remove(usize::try_from(at).unwrap_or(0));
+        }
         Self {
             sabotage,
+            kinds,
             dice: Mutex::new(dice),
             recorder: Mutex::new(Recorder::new(with_text)),
             checker: Mutex::default(),
             violation: Mutex::default(),
             disk: Disk::default(),
+            page_cache: PageCache::default(),
             clock: VirtualClock::new(),
             opening: AtomicU64::new(0),
             process: Mutex::default(),
@@ -141,19 +158,35 @@ impl World {
         self.opening.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// The process ends. What is left of it on the stack does nothing more.
+    /// The process ends, or the power does. What is left of it on the stack does nothing more.
     pub(super) fn crash(&self) {
-        self.note(&Event::Crashed);
-        self.end_process();
+        if self.once_in(2) {
+            return self.kill();
+        }
+        self.note(&Event::PowerCut);
+        self.page_cache.lose();
+        self.end_process(Death::PowerCut);
     }
 
-    pub(super) fn end_process(&self) {
+    /// The process ends.
+    pub(super) fn kill(&self) {
+        self.note(&Event::Killed);
+        self.end_process(Death::Killed);
+    }
+
+    pub(super) fn end_process(&self, death: Death) {
         self.begin();
-        self.checker().crashed();
+        self.checker().process_ended(death, self.clock.now_ms());
         let process = self.process().take();
         if let Some(process) = process {
             process.end();
         }
+    }
+
+    pub(super) fn pass_ms(&self, ms: u64) {
+        self.clock.advance(ms);
+        let now_ms = self.clock.now_ms();
+        self.note(&Event::Clock { now_ms });
     }
 
     pub(super) fn is_rough(&self) -> bool {
@@ -209,6 +242,14 @@ impl World {
             Sabotage::DeletionsBeforeCommit => removes(b'b'),
             Sabotage::PausesBeforeCommit => (sets(b'p') || removes(b'p')) && !sets(b'b'),
             Sabotage::LostCommits => self.once_in(4),
+            Sabotage::StartsBeforeCommit => {
+                let is_start = |entry: &Entry<'_>| matches!(entry, Entry::ItemsStarted { .. });
+                writes.0.iter().any(|row| has_entry(row, is_start))
+            }
+            Sabotage::ResolutionsBeforeCommit => {
+                let is_resolution = |entry: &Entry<'_>| matches!(entry, Entry::Resolved(_));
+                writes.0.iter().any(|row| has_entry(row, is_resolution))
+            }
             _ => false,
         }
     }
@@ -231,7 +272,10 @@ impl World {
             if !self.lives(opening) || self.is_over() {
                 break;
             }
-            self.step();
+            // A handler that this is in would catch it and take it for its own.
+            if catch_unwind(AssertUnwindSafe(|| self.step())).is_err() {
+                self.fail(Rule::NothingPanics, "the engine panicked".to_owned());
+            }
         }
         self.depth.fetch_sub(1, Ordering::Relaxed);
     }
@@ -250,11 +294,11 @@ impl World {
     }
 
     /// A handler begins; whether its batch runs failed items again, or `None` when it must not go on.
-    pub(super) fn began(&self, opening: u64, call: &Call, item: &Item) -> Option<bool> {
+    pub(super) fn began(&self, opening: u64, call: &Run, item: &Item) -> Option<bool> {
         if !self.lives(opening) || self.is_over() {
             return None;
         }
-        let Call {
+        let Run {
             worker,
             batch,
             index,
@@ -280,7 +324,7 @@ impl World {
         }
     }
 
-    pub(super) fn returned(&self, opening: u64, call: &Call, act: Act) {
+    pub(super) fn returned(&self, opening: u64, call: &Run, act: Act) {
         if !self.lives(opening) {
             return;
         }
@@ -290,8 +334,23 @@ impl World {
             attempt: call.attempt,
             how: act.name(),
         });
-        self.checker().returned(call, act, self.clock.now_ms());
+        let held = self.checker().returned(call, act, self.clock.now_ms());
+        self.judge(held);
     }
+}
+
+/// Whether a row is a part of a journal with such an entry.
+fn has_entry(row: &(Vec<u8>, Option<Value>), is_it: impl Fn(&Entry<'_>) -> bool) -> bool {
+    let (key, Some(value)) = row else {
+        return false;
+    };
+    let Some(batch) = keys::batch_of(key).filter(|_| key.first() == Some(&b'z')) else {
+        return false;
+    };
+    let Ok(mut entries) = Segment::open(batch, key, value) else {
+        return false;
+    };
+    entries.any(|entry| entry.is_ok_and(|entry| is_it(&entry)))
 }
 
 pub(super) fn id(batch: u64) -> BatchId {

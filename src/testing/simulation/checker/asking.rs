@@ -1,7 +1,7 @@
 //! What clients ask for, and what they are answered.
 
 use super::known::{Fate, Known, Stop, Submission};
-use super::{Checker, Held, Rule, Violation, hold};
+use super::{Checker, Final, Held, Rule, Violation, hold};
 use crate::testing::simulation::item::Item;
 use crate::testing::simulation::kind::Kind;
 
@@ -29,6 +29,8 @@ pub(in crate::testing::simulation) enum Ask {
     Resume(u64),
     Delete(u64),
     FailUndecodable(u64),
+    /// An item in doubt, and what became of it.
+    Resolve(u64, u16, Final),
     Pause(Kind),
     Unpause(Kind),
 }
@@ -70,13 +72,14 @@ struct Before {
     held: bool,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum Asked {
     Submission(usize),
     Stop(u64),
     Resume(u64),
     Delete(u64),
     FailUndecodable(u64),
+    Resolve(u64, u16, Final),
     Pause(Kind),
     Unpause(Kind),
 }
@@ -125,7 +128,11 @@ impl Checker {
         let ask = match ask {
             Ask::Submit(content) => {
                 let fate = Fate::Open;
-                self.submissions.push(Submission { content, fate });
+                self.submissions.push(Submission {
+                    content,
+                    fate,
+                    crashes_before: self.crashes,
+                });
                 Asked::Submission(self.submissions.len() - 1)
             }
             Ask::Stop(batch) => {
@@ -160,6 +167,13 @@ impl Checker {
                     known.may_fail_undecodable = true;
                 }
                 Asked::FailUndecodable(batch)
+            }
+            Ask::Resolve(batch, index, end) => {
+                if let Some(known) = self.batches.get_mut(&batch) {
+                    let resolutions = known.resolutions.entry(index).or_default();
+                    resolutions.asked.push(end.clone());
+                }
+                Asked::Resolve(batch, index, end)
             }
             Ask::Pause(kind) => {
                 let pause = self.pauses.entry(kind).or_default();
@@ -197,6 +211,10 @@ impl Checker {
             Asked::Resume(batch) => self.resume_answered(batch, &request, answer),
             Asked::Delete(batch) => self.delete_answered(batch, answer),
             Asked::FailUndecodable(batch) => self.there_unless_gone(batch, answer),
+            Asked::Resolve(batch, index, end) => {
+                self.resolve_answered(batch, index, end, answer)?;
+                self.there_unless_gone(batch, answer)
+            }
             Asked::Pause(kind) => {
                 let pause = self.pauses.entry(kind).or_default();
                 pause.pauses_open -= 1;
@@ -230,7 +248,10 @@ impl Checker {
             }
             Asked::Pause(kind) => self.pauses.entry(kind).or_default().pauses_open -= 1,
             Asked::Unpause(kind) => self.pauses.entry(kind).or_default().unpauses_open -= 1,
-            Asked::Submission(_) | Asked::Delete(_) | Asked::FailUndecodable(_) => {}
+            Asked::Submission(_)
+            | Asked::Delete(_)
+            | Asked::FailUndecodable(_)
+            | Asked::Resolve(..) => {}
         }
     }
 
@@ -390,6 +411,24 @@ impl Checker {
             }
         }
         Ok(())
+    }
+
+    fn resolve_answered(&mut self, batch: u64, index: u16, end: Final, answer: Answer) -> Held {
+        let Some(known) = self.batches.get_mut(&batch) else {
+            return Ok(());
+        };
+        let resolutions = known.resolutions.entry(index).or_default();
+        if answer != Answer::Done {
+            let asked = &mut resolutions.asked;
+            if let Some(at) = asked.iter().position(|asked| *asked == end) {
+                asked.remove(at);
+            }
+            return Ok(());
+        }
+        let before = resolutions.done.replace(end);
+        hold(Rule::ResolutionIsKept, before.is_none(), || {
+            format!("item {index} of batch {batch} is resolved twice, first as {before:?}")
+        })
     }
 
     fn there_unless_gone(&self, batch: u64, answer: Answer) -> Held {

@@ -1,9 +1,11 @@
 //! What the checker remembers of a submission, a batch, an item, an operation.
 
 use super::asking::Content;
-use super::looking::Seen;
+use super::looking::{Final, Seen};
 use crate::failure::Failure;
 use crate::kernel::State;
+use crate::testing::simulation::item::Act;
+use crate::testing::simulation::kind::Kind;
 use std::collections::BTreeMap;
 
 /// Something that was submitted.
@@ -11,6 +13,8 @@ use std::collections::BTreeMap;
 pub(super) struct Submission {
     pub(super) content: Content,
     pub(super) fate: Fate,
+    /// Processes that had ended before without being closed.
+    pub(super) crashes_before: u64,
 }
 
 /// What became of a submission.
@@ -37,6 +41,8 @@ pub(super) struct Known {
     /// It lives in the process that it was submitted to, which fails such items unasked.
     pub(super) is_new: bool,
     pub(super) outcomes: BTreeMap<u16, Seen>,
+    /// What somebody said became of items in doubt.
+    pub(super) resolutions: BTreeMap<u16, Resolutions>,
     pub(super) state: State,
     pub(super) succeeded: u64,
     pub(super) failed: u64,
@@ -81,12 +87,56 @@ pub(super) struct Progress {
     pub(super) end: Option<End>,
     /// In this process, it has run and its worker has said so: it is settled unless it is to be tried again.
     pub(super) told: bool,
+    /// When that one began.
+    pub(super) began_ms: u64,
+    /// In which slice.
+    pub(super) slice: Option<SliceOf>,
+    /// The writer has looked since its time was up, and before its handler returned.
+    pub(super) timed_out: bool,
+    /// How often the process ended while it ran, at least and at most; power cuts do not count.
+    pub(super) crashes: (u32, u32),
+}
+
+/// A slice: that of which a worker makes this report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct SliceOf {
+    pub(super) worker: usize,
+    pub(super) report: u64,
+}
+
+/// What somebody said became of an item in doubt.
+#[derive(Debug, Default)]
+pub(super) struct Resolutions {
+    /// And was not refused.
+    pub(super) asked: Vec<Final>,
+    /// And was answered that it is so.
+    pub(super) done: Option<Final>,
 }
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct End {
     pub(super) is_final: bool,
     pub(super) at_ms: u64,
+    pub(super) act: Act,
+}
+
+impl Progress {
+    /// When the last attempt's time was up, if it was before its handler returned.
+    pub(super) fn overdue_since(&self, kind: Kind, now_ms: u64) -> Option<u64> {
+        let due_ms = self.began_ms + kind.timeout_ms()?;
+        let until_ms = self.end.map_or(now_ms, |end| end.at_ms);
+        (self.attempt > 0 && until_ms >= due_ms).then_some(due_ms)
+    }
+
+    /// Whether the last attempt may have been ended as its time was up, with no other to follow.
+    pub(super) fn may_have_timed_out_for_good(&self, kind: Kind, now_ms: u64) -> bool {
+        self.attempt >= kind.attempts() && self.overdue_since(kind, now_ms).is_some()
+    }
+
+    /// The process has ended while it ran: when it runs again, it does so alone.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.crashes.0 > 0
+    }
 }
 
 impl Known {
@@ -100,6 +150,7 @@ impl Known {
             may_fail_undecodable: false,
             is_new: true,
             outcomes: BTreeMap::new(),
+            resolutions: BTreeMap::new(),
             state: State::Queued,
             succeeded: 0,
             failed: 0,
@@ -110,16 +161,20 @@ impl Known {
     pub(super) fn has_failed_undecodable(&self) -> bool {
         let code = Failure::UNREADABLE_ITEM;
         let mut ends = self.outcomes.values().map(|seen| &seen.end);
-        self.may_fail_undecodable || self.is_new || ends.any(|end| end == &Err(code.to_owned()))
+        self.may_fail_undecodable
+            || self.is_new
+            || ends.any(|end| end == &Final::Failed(code.to_owned()))
     }
 
     /// The process ended.
-    pub(super) fn forget_attempts(&mut self) {
+    pub(super) fn process_ended(&mut self) {
         self.stop.resumes_open = 0;
         self.stop.stops_open = 0;
         for item in &mut self.items {
             item.began_here = false;
             item.told = false;
+            item.slice = None;
+            item.timed_out = false;
         }
     }
 

@@ -16,14 +16,24 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub(in crate::testing::simulation) struct Seen {
     pub(in crate::testing::simulation) attempts: u32,
     pub(in crate::testing::simulation) ended_at: SystemTime,
-    /// The output, or the failure's code.
-    pub(in crate::testing::simulation) end: Result<u64, String>,
+    pub(in crate::testing::simulation) end: Final,
+}
+
+/// What became of an item.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(in crate::testing::simulation) enum Final {
+    /// With this output.
+    Succeeded(u64),
+    /// With a failure of this code.
+    Failed(String),
+    InDoubt,
 }
 
 /// A look at a batch.
 #[derive(Debug)]
 pub(in crate::testing::simulation) struct Look {
     pub(in crate::testing::simulation) status: Status,
+    pub(in crate::testing::simulation) now_ms: u64,
     /// By item, in the order in which they were read.
     pub(in crate::testing::simulation) outcomes: Vec<(u16, Seen)>,
 }
@@ -106,7 +116,7 @@ impl Checker {
             return Ok(());
         };
         self.status_is_legal(known, look, first)?;
-        self.outcomes_are_right(known, look)?;
+        self.outcomes_are_right(known, look, first)?;
         let state = look.status.state;
         let Some(known) = self.batches.get_mut(&batch) else {
             return Ok(());
@@ -122,6 +132,7 @@ impl Checker {
             let stop = &mut known.stop;
             stop.holds = state == State::Stopped || look.status.stop_requested;
             stop.may_hold = stop.holds;
+            self.nothing_began_in_vain(batch)?;
         }
         Ok(())
     }
@@ -184,17 +195,24 @@ impl Checker {
         })
     }
 
-    fn outcomes_are_right(&self, known: &Known, look: &Look) -> Held {
-        let Look { status, outcomes } = look;
+    fn outcomes_are_right(&self, known: &Known, look: &Look, first: bool) -> Held {
+        let Look {
+            status, outcomes, ..
+        } = look;
         let id = status.id;
         let wrong = |what: &str| format!("batch {id}: {what}: {outcomes:?}, {status:?}, {known:?}");
-        let succeeded = outcomes.iter().filter(|(_, seen)| seen.end.is_ok()).count() as u64;
-        let failed = outcomes.len() as u64 - succeeded;
-        hold(
-            Rule::CountsAreOutcomes,
-            (status.succeeded, status.failed) == (succeeded, failed),
-            || wrong("the counts are not those of the outcomes"),
-        )?;
+        let mut counts = (0, 0, 0);
+        for (_, seen) in outcomes {
+            *match seen.end {
+                Final::Succeeded(_) => &mut counts.0,
+                Final::Failed(_) => &mut counts.1,
+                Final::InDoubt => &mut counts.2,
+            } += 1;
+        }
+        let counted = (status.succeeded, status.failed, status.in_doubt);
+        hold(Rule::CountsAreOutcomes, counted == counts, || {
+            wrong("the counts are not those of the outcomes")
+        })?;
         let in_order = outcomes.is_sorted_by(|(one, _), (next, _)| one < next);
         hold(Rule::OutcomeIsKept, in_order, || {
             wrong("an item ended twice")
@@ -202,31 +220,111 @@ impl Checker {
         for (index, before) in &known.outcomes {
             let at = outcomes.binary_search_by_key(index, |(index, _)| *index);
             let now = at.ok().map(|at| &outcomes[at].1);
-            hold(Rule::OutcomeIsKept, now == Some(before), || {
-                wrong("an outcome changed")
+            let resolutions = known.resolutions.get(index);
+            let is_resolved = before.end == Final::InDoubt
+                && now.is_some_and(|now| {
+                    resolutions.is_some_and(|resolutions| resolutions.asked.contains(&now.end))
+                });
+            hold(
+                Rule::OutcomeIsKept,
+                now == Some(before) || is_resolved,
+                || wrong("an outcome changed"),
+            )?;
+            let done = resolutions.and_then(|resolutions| resolutions.done.as_ref());
+            let is_kept = done.is_none() || now.map(|now| &now.end) == done;
+            hold(Rule::ResolutionIsKept, is_kept, || {
+                wrong(&format!("item {index} was resolved as {done:?}"))
             })?;
         }
-        let content = self.content(known);
         for (index, seen) in outcomes {
-            let item = &content.items[usize::from(*index)];
-            let expected = expected(content.kind, item, content.retry_of.is_some());
-            let is_right = (seen.attempts, &seen.end) == (expected.0, &expected.1);
-            hold(Rule::OutcomeIsTheHandlers, is_right, || {
-                wrong(&format!("item {index} should have ended {expected:?}"))
-            })?;
-            let progress = &known.items[usize::from(*index)];
-            if known.outcomes.contains_key(index) {
-                continue;
+            if !known.outcomes.contains_key(index) {
+                let held = self.ended_rightly(known, *index, seen, look.now_ms, first);
+                held.map_err(|broken| super::Violation {
+                    what: wrong(&format!("item {index}: {}", broken.what)),
+                    ..broken
+                })?;
             }
-            let ran = match item.script {
-                Script::Unreadable => known.may_fail_undecodable || known.is_new,
-                _ => {
-                    progress.attempt >= seen.attempts
-                        && progress.end.is_some_and(|end| end.is_final)
-                }
-            };
-            hold(Rule::OutcomeIsTheHandlers, ran, || {
-                wrong(&format!("item {index} ended and its handler did not"))
+        }
+        Ok(())
+    }
+
+    /// An outcome that was not there before is one that this item may have.
+    fn ended_rightly(
+        &self,
+        known: &Known,
+        index: u16,
+        seen: &Seen,
+        now_ms: u64,
+        first: bool,
+    ) -> Held {
+        let content = self.content(known);
+        let kind = content.kind;
+        let item = &content.items[usize::from(index)];
+        let progress = &known.items[usize::from(index)];
+        let is_overdue = progress.overdue_since(kind, now_ms).is_some();
+        match &seen.end {
+            Final::InDoubt => {
+                let panicked = progress.end.is_some_and(|end| end.act == Act::Panic);
+                let here = progress.began_here && (panicked || is_overdue);
+                let crashes_before = self.submissions[known.submission].crashes_before;
+                let crashed = self.crashes > crashes_before;
+                let before = first && (crashed || panicked || is_overdue);
+                let may_be = kind.is_at_most_once() && seen.attempts == 1;
+                hold(Rule::OnceIsOnce, may_be && (here || before), || {
+                    "it is in doubt, and why?".to_owned()
+                })
+            }
+            Final::Failed(code) if code == Failure::CRASHED => {
+                let limit = kind.crash_limit();
+                let enough = limit.is_some_and(|limit| progress.crashes.1 >= limit);
+                hold(Rule::CrashesAreCounted, enough, || {
+                    "it has not ended so many processes".to_owned()
+                })
+            }
+            Final::Failed(code) if code == Failure::TIMED_OUT => {
+                let is_last = seen.attempts == kind.attempts() && !kind.is_at_most_once();
+                let is_it = progress.attempt == seen.attempts && is_overdue;
+                hold(Rule::TimeoutIsKept, is_last && is_it, || {
+                    "its time was not up".to_owned()
+                })
+            }
+            end => {
+                let expected = expected(kind, item, content.retry_of.is_some());
+                let may_be_later = kind.timeout_ms().is_some() && seen.attempts > expected.0;
+                let is_right = (seen.attempts == expected.0 || may_be_later)
+                    && seen.attempts <= kind.attempts()
+                    && *end == expected.1;
+                hold(Rule::OutcomeIsTheHandlers, is_right, || {
+                    format!("it should have ended {expected:?}")
+                })?;
+                let ran = match item.script {
+                    Script::Unreadable => known.may_fail_undecodable || known.is_new,
+                    _ => {
+                        progress.attempt >= seen.attempts
+                            && progress.end.is_some_and(|end| end.is_final)
+                    }
+                };
+                hold(Rule::OutcomeIsTheHandlers, ran, || {
+                    "it ended and its handler did not".to_owned()
+                })?;
+                let is_late = progress.timed_out && progress.attempt == seen.attempts;
+                hold(Rule::TimeoutIsKept, !is_late, || {
+                    "its time was up before its handler returned".to_owned()
+                })
+            }
+        }
+    }
+
+    /// Right after a process began: what runs at most once and began has its outcome.
+    fn nothing_began_in_vain(&self, batch: u64) -> Held {
+        let known = &self.batches[&batch];
+        if !self.content(known).kind.is_at_most_once() {
+            return Ok(());
+        }
+        for (index, item) in (0..).zip(&known.items) {
+            let ended = known.outcomes.contains_key(&index);
+            hold(Rule::OnceIsOnce, ended || item.attempt == 0, || {
+                format!("item {index} of batch {batch} began and is neither ended nor in doubt")
             })?;
         }
         Ok(())
@@ -267,7 +365,7 @@ impl Checker {
             for (index, item) in (0..).zip(&content.items) {
                 let key = paid_key(item.submission, item.index);
                 match known.outcomes.get(&index) {
-                    Some(seen) if seen.end.is_ok() => {
+                    Some(seen) if matches!(seen.end, Final::Succeeded(_)) => {
                         ended.insert(key, *item);
                     }
                     // It may have ended before it was deleted.
@@ -327,17 +425,22 @@ impl Checker {
     }
 }
 
-/// How an item must end: after so many attempts, with this output or failure.
-fn expected(kind: Kind, item: &Item, again: bool) -> (u32, Result<u64, String>) {
+/// How an item must end: after so many attempts, like this, if nothing comes between.
+fn expected(kind: Kind, item: &Item, again: bool) -> (u32, Final) {
+    let failed = |code: &str| Final::Failed(code.to_owned());
     if item.script == Script::Unreadable {
-        return (1, Err(Failure::UNREADABLE_ITEM.to_owned()));
+        return (1, failed(Failure::UNREADABLE_ITEM));
     }
     let last = item.at.clamp(1, kind.attempts());
     let end = match item.act(last, again) {
-        Act::Succeed => Ok(item.amount),
-        Act::TryAgain => Err("busy".to_owned()),
-        Act::Fail => Err("refused".to_owned()),
-        Act::Panic => Err(Failure::PANICKED.to_owned()),
+        Act::Succeed => Final::Succeeded(item.amount),
+        Act::TryAgain => failed("busy"),
+        Act::Fail => failed("refused"),
+        Act::Panic if kind.is_at_most_once() => Final::InDoubt,
+        Act::Panic => failed(Failure::PANICKED),
+        Act::Crash if kind.is_at_most_once() => Final::InDoubt,
+        Act::Crash => failed(Failure::CRASHED),
+        Act::GiveUp => failed(Failure::TIMED_OUT),
     };
     (last, end)
 }
