@@ -625,14 +625,60 @@ mod tests {
         }
     }
 
-    /// A run of a batch: attempts that end, each for good or with a retry, and before which event
-    /// somebody asks that undecodable items fail, if so. Runs end with a stop.
-    type Run = (Vec<(u16, bool)>, Option<usize>);
+    /// What happens to a batch between two stops.
+    #[derive(Debug, Clone)]
+    struct Run {
+        /// Attempts that end, and how.
+        attempts: Vec<(u16, Left)>,
+        /// Items that are noted as started.
+        starts: Vec<u16>,
+        suspects: Vec<u16>,
+        charged: u16,
+        resolves: bool,
+        /// Before which event somebody asks that undecodable items fail, if so.
+        mark: Option<usize>,
+        /// The journal is compacted after the stop.
+        compacts: bool,
+    }
+
+    /// How an attempt leaves its item.
+    #[derive(Debug, Clone, Copy)]
+    enum Left {
+        ToRetry,
+        Failed,
+        InDoubt,
+    }
+
+    const ITEMS: u16 = 20;
 
     fn runs() -> impl Strategy<Value = Vec<Run>> {
-        let run = prop::collection::vec((0..20u16, any::<bool>()), 0..6);
-        let mark = prop_oneof![5 => Just(None), 1 => (0..4usize).prop_map(Some)];
-        prop::collection::vec((run, mark), 1..12)
+        let left = prop_oneof![
+            2 => Just(Left::ToRetry),
+            2 => Just(Left::Failed),
+            1 => Just(Left::InDoubt)
+        ];
+        let some = || prop::collection::vec(0..ITEMS, 0..4);
+        let run = (
+            prop::collection::vec((0..ITEMS, left), 0..6),
+            some(),
+            some(),
+            0..ITEMS,
+            any::<bool>(),
+            prop_oneof![5 => Just(None), 1 => (0..4usize).prop_map(Some)],
+            prop::bool::weighted(0.3),
+        );
+        let run = run.prop_map(
+            |(attempts, starts, suspects, charged, resolves, mark, compacts)| Run {
+                attempts,
+                starts,
+                suspects,
+                charged,
+                resolves,
+                mark,
+                compacts,
+            },
+        );
+        prop::collection::vec(run, 1..12)
     }
 
     #[test]
@@ -655,59 +701,162 @@ mod tests {
         }
     }
 
+    fn is_open(state: &BatchState, index: u16) -> bool {
+        state.items().is_none_or(|items| items.is_open(index))
+    }
+
     /// The attempts that can end now: items that have ended before, or twice in the run, are left out.
-    fn possible(state: &BatchState, run: Vec<(u16, bool)>, now: u64) -> Vec<ItemEvent> {
+    fn possible(state: &BatchState, run: &Run, now: u64) -> Vec<ItemEvent> {
         let mut seen = std::collections::BTreeSet::new();
-        run.into_iter()
-            .filter(|(index, _)| !state.items().is_some_and(|items| items.is_settled(*index)))
-            .filter(|(index, _)| seen.insert(*index))
-            .map(|(index, retries)| ItemEvent {
-                index,
-                attempt: u32::try_from(now).unwrap(),
-                fate: if retries {
-                    let due = Timestamp(now * 100);
-                    Fate::Retry { due }
-                } else {
-                    Fate::Failed
+        let may_end = |(index, _): &&(u16, Left)| is_open(state, *index) && seen.insert(*index);
+        let attempts = run.attempts.iter().filter(may_end);
+        let ended = attempts.map(|(index, left)| ItemEvent {
+            index: *index,
+            attempt: u32::try_from(now).unwrap(),
+            fate: match left {
+                // What is noted as started runs at most once.
+                Left::ToRetry if run.starts.contains(index) => Fate::Failed,
+                Left::ToRetry => Fate::Retry {
+                    due: Timestamp(now * 100),
                 },
+                Left::Failed => Fate::Failed,
+                Left::InDoubt => Fate::InDoubt,
+            },
+        });
+        ended.collect()
+    }
+
+    /// What a run does to a batch that stands like this, up to the stop.
+    fn events_of_run(state: &BatchState, run: &Run, now: u64) -> Vec<(Event, Block)> {
+        let at = Timestamp(now);
+        let ended = possible(state, run, now);
+        let ends = |index: &u16| ended.iter().any(|item| item.index == *index);
+        let open = |indexes: &[u16]| -> Vec<u16> {
+            let open = indexes.iter().filter(|index| is_open(state, **index));
+            open.copied().collect()
+        };
+        let starts = open(&run.starts);
+        // Of those that are not heard of, some have not run and some may have.
+        let mut unheard = starts.clone();
+        unheard.retain(|index| !ends(index));
+        unheard.sort_unstable();
+        unheard.dedup();
+        let (lost, returned): (Vec<u16>, Vec<u16>) =
+            unheard.into_iter().partition(|index| index % 2 == 0);
+        let lost: Vec<_> = lost
+            .into_iter()
+            .map(|index| ItemEvent {
+                index,
+                attempt: 1,
+                fate: Fate::InDoubt,
             })
-            .collect()
+            .collect();
+        let loss = Loss::Crash { alone: 0 };
+        let lost_block = Block::of_lost(&lost, loss).unwrap();
+        let mut ended_block = Block::default();
+        for item in &ended {
+            let entry = match item.fate {
+                Fate::InDoubt => ItemEntry {
+                    index: item.index,
+                    attempt: item.attempt,
+                    end: End::InDoubt("who knows".into()),
+                },
+                _ => failed(item.index, item.attempt, "m"),
+            };
+            ended_block.push(entry).unwrap();
+        }
+        let none = Block::default;
+        let suspects = open(&run.suspects);
+        let mut events = vec![
+            (Event::Started { at }, none()),
+            (
+                Event::ItemsStarted {
+                    at,
+                    indexes: starts,
+                },
+                none(),
+            ),
+            (
+                Event::Suspected {
+                    at,
+                    indexes: suspects,
+                },
+                none(),
+            ),
+            (Event::ItemsEnded { at, items: ended }, ended_block),
+            (
+                Event::ItemsReturned {
+                    at,
+                    indexes: returned,
+                },
+                none(),
+            ),
+            (
+                Event::ItemsLost {
+                    at,
+                    items: lost,
+                    loss,
+                },
+                lost_block,
+            ),
+            (Event::StopRequested { at }, none()),
+            (Event::Stopped { at }, none()),
+        ];
+        if is_open(state, run.charged) {
+            let charge = Event::Charged {
+                at,
+                index: run.charged,
+                crashes: u32::try_from(now).unwrap(),
+            };
+            events.insert(3, (charge, none()));
+        }
+        let doubted = (0..ITEMS).find(|index| {
+            let items = state.items();
+            items.is_some_and(|items| items.is_doubted(*index))
+        });
+        if let Some(index) = doubted.filter(|_| run.resolves) {
+            let block = Block::resolution(failed(index, 1, "m")).unwrap();
+            let item = ItemEvent {
+                index,
+                attempt: 1,
+                fate: Fate::Failed,
+            };
+            events.insert(1, (Event::Resolved { at, item }, block));
+        }
+        if let Some(before) = run.mark {
+            events.insert(before, (Event::FailUndecodableRequested { at }, none()));
+        }
+        events
+    }
+
+    fn append(rows: &mut Vec<(Vec<u8>, Value)>, state: &mut BatchState, events: &[(Event, Block)]) {
+        let mut builder = SegmentBuilder::new();
+        for (event, block) in events {
+            state.apply(event).unwrap();
+            builder.event(event, block).unwrap();
+        }
+        let first = u32::try_from(rows.len()).unwrap();
+        rows.extend(number(BATCH, first, builder.finish()));
     }
 
     proptest! {
         #[test]
         fn a_compacted_journal_adds_up_to_the_same(runs in runs()) {
-            let mut state = BatchState::queued(20);
+            let mut state = BatchState::queued(u32::from(ITEMS));
             let mut rows = Vec::new();
-            for (now, (run, mark)) in (1..).zip(runs) {
-                let at = Timestamp(now);
-                let items = possible(&state, run, now);
-                let mut block = Block::default();
-                for item in &items {
-                    block.push(failed(item.index, item.attempt, "m")).unwrap();
+            for (now, run) in (1..).zip(&runs) {
+                let events = events_of_run(&state, run, now);
+                append(&mut rows, &mut state, &events);
+                prop_assert_eq!(&fold(u32::from(ITEMS), &events_of(&rows)), &state);
+                let compacted: Vec<_> = number(BATCH, 0, compact(BATCH, &rows).unwrap()).collect();
+                prop_assert!(compacted.len() <= rows.len());
+                prop_assert_eq!(&fold(u32::from(ITEMS), &events_of(&compacted)), &state);
+                if run.compacts {
+                    rows = compacted;
                 }
-                let mut builder = SegmentBuilder::new();
-                let mut events = vec![
-                    Event::Started { at },
-                    Event::ItemsEnded { at, items },
-                    Event::StopRequested { at },
-                    Event::Stopped { at },
-                    Event::Resumed { at },
-                ];
-                if let Some(before) = mark {
-                    events.insert(before, Event::FailUndecodableRequested { at });
-                }
-                for event in events {
-                    state.apply(&event).unwrap();
-                    builder.event(&event, &block).unwrap();
-                }
-                let first = u32::try_from(rows.len()).unwrap();
-                rows.extend(number(BATCH, first, builder.finish()));
+                let resumed = Event::Resumed { at: Timestamp(now) };
+                append(&mut rows, &mut state, &[(resumed, Block::default())]);
             }
-            prop_assert_eq!(&fold(20, &events_of(&rows)), &state);
-            let compacted: Vec<_> = number(BATCH, 0, compact(BATCH, &rows).unwrap()).collect();
-            prop_assert!(compacted.len() <= rows.len());
-            prop_assert_eq!(&fold(20, &events_of(&compacted)), &state);
         }
     }
 }
