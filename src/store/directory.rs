@@ -125,6 +125,20 @@ impl Directory {
         self.path.join(STORE_NEW)
     }
 
+    /// Makes the directory's name durable, and those of all above it: a process that made them may have ended before it
+    /// could, and nobody knows any more which ones it made.
+    pub(super) fn sync_ancestors(&self) -> Result<(), OpenError> {
+        for ancestor in self.path.ancestors().skip(1) {
+            match platform::sync_directory(ancestor) {
+                Ok(()) => {}
+                // What we may not open we have not made; and not every file system syncs its directories.
+                Err(error) if is_not_ours_to_sync(&error) => {}
+                Err(source) => return Err(io_error("syncing", ancestor)(source)),
+            }
+        }
+        Ok(())
+    }
+
     /// Bytes in all files of ours.
     pub(crate) fn size_on_disk(&self) -> io::Result<u64> {
         OURS.iter()
@@ -242,6 +256,13 @@ pub(super) fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Erro
         path,
         source,
     }
+}
+
+fn is_not_ours_to_sync(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
+    )
 }
 
 /// Creates `path` so that a power cut right after does not take it away again.

@@ -23,6 +23,9 @@ use crate::process;
 /// sled gives deleted space back only on the thread that this interval drives.
 const FLUSH_EVERY_MS: u64 = 500;
 
+/// Threads for I/O that sled starts with, and the one of its interval.
+const SLED_THREADS: usize = 8;
+
 /// Closing looks this often whether sled has let go of its files.
 const CLOSE_LOOK: Duration = Duration::from_micros(200);
 
@@ -49,6 +52,7 @@ impl Engine {
             .flush_every_ms(Some(FLUSH_EVERY_MS))
             .cache_capacity(cache_bytes)
             .use_compression(false);
+        try_threads().map_err(|source| OpenError::Thread { source })?;
         let what = match catch_unwind(AssertUnwindSafe(|| config.open())) {
             Ok(Ok(db)) => return Ok(Self { db: Some(db), data }),
             Ok(Err(error)) => {
@@ -61,7 +65,13 @@ impl Engine {
                 }
             }
             // It may have leaked its descriptor: no waiting.
-            Err(panic) => format!("the storage engine panicked: {}", panic_text(&*panic)),
+            Err(panic) => {
+                let text = panic_text(&*panic);
+                if let Some(source) = system_error_in(text) {
+                    return Err(io_error("running the storage engine on", store)(source));
+                }
+                format!("the storage engine panicked: {text}")
+            }
         };
         Err(OpenError::Damaged {
             dir: directory.path().to_owned(),
@@ -221,6 +231,30 @@ pub(super) fn failure(doing: &'static str, error: &dyn std::fmt::Display) -> Sto
 }
 
 /// What sled's reads of a damaged file end with; any other error is the file system's.
+/// Sees whether the system has the threads to give that sled starts first. Without any of them it would wait for ever,
+/// and it does not ask.
+fn try_threads() -> io::Result<()> {
+    thread::scope(|scope| {
+        // All at the same time: none ends before this end of the channel is dropped.
+        let (_hold, held) = crossbeam_channel::bounded::<()>(0);
+        for _ in 0..SLED_THREADS {
+            let held = held.clone();
+            thread::Builder::new().spawn_scoped(scope, move || {
+                let _ = held.recv();
+            })?;
+        }
+        Ok(())
+    })
+}
+
+/// The error of the system that sled panicked over, where it did: that is no damage.
+fn system_error_in(panic: &str) -> Option<io::Error> {
+    let (_, after) = panic.split_once("Os { code: ")?;
+    let digits = after.split(',').next()?;
+    let error = io::Error::from_raw_os_error(digits.parse().ok()?);
+    (!is_damage(error.kind())).then_some(error)
+}
+
 fn is_damage(kind: io::ErrorKind) -> bool {
     matches!(
         kind,

@@ -291,6 +291,8 @@ pub(super) fn publish(
             StoreError("sled could not close it".to_owned()),
         ));
     }
+    // Before there is a store: whoever finds one need not ask whether its name is durable.
+    directory.sync_ancestors()?;
     // sled creates with the process's mask; what it creates later is below this directory.
     platform::make_private(&new).map_err(io_error("setting the modes in", &new))?;
     sled_files::sync_new_store(&new).map_err(io_error("syncing", &new))?;

@@ -1,7 +1,7 @@
 //! Which call goes wrong, and how.
 //!
 //! In words: a number, `once` or `ever`, and what happens: `errno:5`, `sync-errno:5` (of syncs
-//! only), `short` (half of a read or write), `kill-before`, `kill-after`, `kill-quiet` (before a call, when no other is under way). Only calls that it can
+//! only), `thread-errno:11` (of starts of threads only), `short` (half of a read or write), `kill-before`, `kill-after`, `kill-quiet` (before a call, when no other is under way). Only calls that it can
 //! happen to are counted: from 0, so that no two numbers are the same fault.
 
 use crate::format::Kind;
@@ -11,6 +11,7 @@ use libc::c_int;
 pub(crate) enum Action {
     Fail(c_int),
     FailSync(c_int),
+    FailThread(c_int),
     Shorten,
     KillBefore,
     KillAfter,
@@ -58,6 +59,7 @@ impl Fault {
             other => match other.split_once(':')? {
                 ("errno", errno) => Action::Fail(errno.parse().ok()?),
                 ("sync-errno", errno) => Action::FailSync(errno.parse().ok()?),
+                ("thread-errno", errno) => Action::FailThread(errno.parse().ok()?),
                 _ => return None,
             },
         };
@@ -66,6 +68,11 @@ impl Fault {
             ever,
             action,
         })
+    }
+
+    /// Whether it is a thread that does not start.
+    pub(crate) fn is_of_threads(&self) -> bool {
+        matches!(self.action, Action::FailThread(_))
     }
 
     /// What becomes of a call. `fault` is none afterwards when it was for once.
@@ -96,6 +103,7 @@ impl Action {
             Self::KillBefore | Self::KillAfter => true,
             Self::KillQuiet => shape.under_way == 0,
             Self::Shorten => matches!(shape.kind, Kind::Read | Kind::Write) && shape.bytes > 1,
+            Self::FailThread(_) => shape.kind == Kind::Thread,
             Self::FailSync(_) => matches!(shape.kind, Kind::Sync | Kind::SyncData),
             // A full disk. A sync may be the first to notice, where space is not taken when it is written to.
             Self::Fail(libc::ENOSPC) => {

@@ -31,9 +31,11 @@ pub(crate) enum Kind {
     /// The call of this number has returned `a`, which is negative when it failed. `b` is 1 when the failure
     /// was injected.
     Ended,
+    /// A thread is started. Only there when one of them is to fail.
+    Thread,
 }
 
-const KINDS: [Kind; 15] = [
+const KINDS: [Kind; 16] = [
     Kind::Open,
     Kind::Close,
     Kind::Read,
@@ -49,6 +51,7 @@ const KINDS: [Kind; 15] = [
     Kind::Duplicate,
     Kind::Said,
     Kind::Ended,
+    Kind::Thread,
 ];
 
 /// An entry of the log: a call has begun, has ended, or something was said.

@@ -2,8 +2,8 @@
 //!
 //! Loaded with `LD_PRELOAD`, it stands in for the functions of the C library that std and the storage engine
 //! use on files. Calls on files below one directory are written to a log, when they begin and when they end, in
-//! one order for all threads; one of them may be made to fail, or to be the process's last. All other calls go
-//! through as they are.
+//! one order for all threads; one of them may be made to fail, or to be the process's last. So may the start of a
+//! thread. All other calls go through as they are.
 //!
 //! It is set up by environment variables, and does nothing without the first:
 //! - `DISK_FAULTS_DIR`: the directory, absolute;
@@ -19,3 +19,4 @@ mod calls;
 mod fault;
 mod format;
 mod recorder;
+mod threads;

@@ -24,6 +24,7 @@ pub(crate) struct Recorder {
     said: Vec<u8>,
     lies_about_data: bool,
     lies_about_directories: bool,
+    counts_threads: bool,
     state: Mutex<State>,
 }
 
@@ -113,17 +114,19 @@ impl Recorder {
         };
         let lie = std::env::var("DISK_FAULTS_LIE").unwrap_or_default();
         let fault = std::env::var("DISK_FAULTS_FAULT").ok();
+        let fault = fault.and_then(|text| Fault::parse(&text));
         Some(Self {
             directory,
             said: bytes("DISK_FAULTS_SAID").unwrap_or_default(),
             lies_about_data: lie == "data-syncs",
             lies_about_directories: lie == "directory-syncs",
+            counts_threads: fault.is_some_and(|fault| fault.is_of_threads()),
             state: Mutex::new(State {
                 log: c_int::try_from(log).ok().filter(|log| *log >= 0)?,
                 buffer: Vec::new(),
                 begun: 0,
                 under_way: 0,
-                fault: fault.and_then(|text| Fault::parse(&text)),
+                fault,
                 open: HashMap::new(),
                 pages: HashSet::new(),
             }),
@@ -170,6 +173,11 @@ impl Recorder {
             || (self.lies_about_directories && watched == Watched::Directory)
     }
 
+    /// Whether starts of threads are calls that may fail.
+    pub(crate) fn counts_threads(&self) -> bool {
+        self.counts_threads
+    }
+
     pub(crate) fn opened(&self, fd: c_int, path: Vec<u8>, is_directory: bool, inode: u64) {
         let open = Open {
             path,
@@ -204,7 +212,9 @@ impl Recorder {
     pub(crate) fn make(&self, call: &Call, perform: impl FnOnce(bool) -> c_long) -> c_long {
         let (number, action) = self.begin(call);
         let (result, injected) = match action {
-            Some(Action::Fail(errno) | Action::FailSync(errno)) => (-c_long::from(errno), 1),
+            Some(Action::Fail(errno) | Action::FailSync(errno) | Action::FailThread(errno)) => {
+                (-c_long::from(errno), 1)
+            }
             Some(Action::Shorten) => (perform(true), 1),
             _ => (perform(false), 0),
         };

@@ -231,6 +231,15 @@ fn nothing_acknowledged_is_lost_in_a_power_cut() -> Tested {
     Ok(())
 }
 
+/// The process that creates the directories is killed before it can sync them, and the next one finds them there.
+#[test]
+fn directories_that_a_killed_process_made_are_as_durable_as_what_is_in_them() -> Tested {
+    let made = |_, run: &mut Run<'_>| run.fault = "2 once kill-quiet".to_owned();
+    let images = check_images(60, 1, made)?;
+    report(&format!("{images} images with such directories checked"));
+    Ok(())
+}
+
 #[test]
 fn nothing_acknowledged_is_lost_when_segments_fill() -> Tested {
     let images = check_images(LARGE_IMAGES_PER_RECORDING, 7, |_, _| {})?;

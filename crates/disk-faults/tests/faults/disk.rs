@@ -182,7 +182,7 @@ impl<'a> Disk<'a> {
                 }
                 _ => Begun::Other,
             },
-            Kind::Read | Kind::SyncRange | Kind::Said | Kind::Ended => Begun::Other,
+            Kind::Read | Kind::SyncRange | Kind::Said | Kind::Ended | Kind::Thread => Begun::Other,
         };
         self.begun.insert(entry.number, begun);
     }

@@ -21,19 +21,19 @@ const EROFS: i32 = 30;
 
 /// What is to be known of many faults.
 #[derive(Debug, Default)]
-struct Tally {
-    struck: u64,
+pub(crate) struct Tally {
+    pub(crate) struck: u64,
     /// Of the errors that the process was told, by call and kind.
     told: BTreeMap<String, u64>,
     /// First sessions in which nothing failed although a call did.
     unharmed: u64,
     /// Second sessions that could not open the store, though the fault was over.
     not_reopened: u64,
-    wrong: Vec<String>,
+    pub(crate) wrong: Vec<String>,
 }
 
 /// Runs the script with a fault and judges what it did. False when no call was struck.
-fn strike(run: &Run<'_>, mut books: Books, tally: &mut Tally) -> Tested<bool> {
+pub(crate) fn strike(run: &Run<'_>, mut books: Books, tally: &mut Tally) -> Tested<bool> {
     let ended = run.run()?;
     let log = entries(&ended.log);
     if !log.iter().any(is_injected) {
@@ -164,13 +164,13 @@ fn check_failed_syncs(log: &[Entry<'_>]) -> Result<(), String> {
 }
 
 /// A store that a killed process has left, to be opened again and again.
-struct Prepared {
+pub(crate) struct Prepared {
     scratch: tempfile::TempDir,
     books: Books,
 }
 
 impl Prepared {
-    fn new() -> Tested<Self> {
+    pub(crate) fn new() -> Tested<Self> {
         let scratch = scratch()?;
         let mut books = Books::default();
         let mut run = Run::new(scratch.path(), 10);
@@ -248,7 +248,7 @@ fn strike_every_call(action: &str, lasts: &str, prepared: Option<&Prepared>) -> 
     Ok(sum)
 }
 
-fn assert_harmless(action: &str, lasts: &str, prepared: Option<&Prepared>) -> Tested {
+pub(crate) fn assert_harmless(action: &str, lasts: &str, prepared: Option<&Prepared>) -> Tested {
     let tally = strike_every_call(action, lasts, prepared)?;
     report(&format!(
         "{action} {lasts}: {} struck, {} of them without any effect, told: {:?}; {} not opened again by the same process",

@@ -17,6 +17,7 @@ mod image;
 mod kills;
 mod recording;
 mod run;
+mod scarcity;
 mod script;
 mod work;
 

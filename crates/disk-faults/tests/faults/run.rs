@@ -26,6 +26,8 @@ pub(crate) struct Run<'a> {
     pub(crate) hasty: bool,
     /// The fault ends with the first session.
     pub(crate) mended: bool,
+    /// Address space that the process gets, in KiB.
+    pub(crate) memory_kib: Option<u64>,
 }
 
 /// A process that has ended.
@@ -46,6 +48,7 @@ impl<'a> Run<'a> {
             lie: "",
             hasty: false,
             mended: false,
+            memory_kib: None,
         }
     }
 
@@ -84,7 +87,17 @@ impl<'a> Run<'a> {
 
     pub(crate) fn spawn(&self) -> Tested<Child> {
         std::fs::create_dir_all(self.watched())?;
-        let child = Command::new(std::env::current_exe()?)
+        let program = std::env::current_exe()?;
+        let mut command = match self.memory_kib {
+            None => Command::new(program),
+            Some(limit) => {
+                let mut shell = Command::new("sh");
+                let limited = format!("ulimit -v {limit} && exec \"$0\" \"$@\"");
+                shell.arg("-c").arg(limited).arg(program);
+                shell
+            }
+        };
+        let child = command
             .args(["--exact", "script", "--nocapture"])
             .envs(self.variables(&self.log())?)
             .stdin(Stdio::null())
