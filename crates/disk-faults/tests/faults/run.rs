@@ -94,6 +94,8 @@ impl<'a> Run<'a> {
                 let mut shell = Command::new("sh");
                 let limited = format!("ulimit -v {limit} && exec \"$0\" \"$@\"");
                 shell.arg("-c").arg(limited).arg(program);
+                // The standard library hangs when it runs out of memory in the middle of a backtrace.
+                shell.env("RUST_BACKTRACE", "0");
                 shell
             }
         };
