@@ -186,6 +186,27 @@ fn a_truncated_data_file_is_damage() {
     }
 }
 
+/// The canary of the seal: with one that knows of nothing, sled takes what is left of its log for all of it.
+#[test]
+fn without_what_the_seal_says_a_lost_end_would_go_unnoticed() {
+    let dir = written();
+    // The commits are 20,000 bytes each, in their order.
+    set_len(&dir.path().join("store/db"), 100_000);
+    assert_damaged_and_untouched(dir.path(), "bytes");
+    let seal = dir.path().join("seal");
+    fs::remove_file(&seal).unwrap();
+    let knows_nothing = Sealed {
+        sequence: 0,
+        data_bytes: 0,
+        tail_lsn: 0,
+        doubted: false,
+    };
+    Seal::create(&seal, knows_nothing).unwrap();
+    let opened = open(dir.path()).unwrap();
+    assert!(opened.store.get(&[2]).unwrap().is_some());
+    assert_eq!(opened.store.get(&[9]).unwrap(), None);
+}
+
 #[test]
 fn missing_files_and_side_files_are_damage() {
     for name in ["db", "conf"] {
