@@ -38,9 +38,9 @@ canaries! {
     a_deletion_before_the_commit_is_noticed: DeletionsBeforeCommit, DeletedIsGone, OutcomeIsKept;
     a_pause_before_the_commit_is_noticed: PausesBeforeCommit, PauseIsKept, OutcomeIsKept;
     a_lost_commit_is_noticed: LostCommits, BatchIsKept, OutcomeIsKept, StopIsKept, StateIsLegal, DeletedIsGone,
-        OnceIsOnce, SuspectsRunAlone, PauseIsKept, CrashesAreCounted, ResolutionIsKept;
+        OnceIsOnce, SuspectsRunAlone, PauseIsKept, CrashesAreCounted, ResolutionIsKept, SubmissionIsOneBatch, KeyIsOneBatch;
     a_lost_stop_is_noticed: LostCommits, StopIsKept, BatchIsKept, OutcomeIsKept, StateIsLegal, DeletedIsGone,
-        OnceIsOnce, SuspectsRunAlone, PauseIsKept, CrashesAreCounted, ResolutionIsKept;
+        OnceIsOnce, SuspectsRunAlone, PauseIsKept, CrashesAreCounted, ResolutionIsKept, SubmissionIsOneBatch, KeyIsOneBatch;
     half_a_commit_is_noticed: HalfCommits, StoreIsSound;
     a_gate_that_does_not_close_at_a_stop_is_noticed: OpenGates, StopHoldsItems;
     a_gate_that_does_not_close_at_a_pause_is_noticed: OpenPauses, PauseHoldsItems;

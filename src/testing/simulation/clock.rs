@@ -12,6 +12,8 @@ const BEGIN_MS: u64 = 1_735_689_600_000;
 #[derive(Debug, Clone)]
 pub(super) struct VirtualClock {
     now_ms: Arc<AtomicU64>,
+    /// What somebody has set the queue's clock back by; the time itself goes on.
+    set_back_ms: Arc<AtomicU64>,
     /// What it shows to who reads it as a queue's clock, ahead of the time.
     ahead_ms: u64,
     /// And so much faster.
@@ -22,6 +24,7 @@ impl VirtualClock {
     pub(super) fn new() -> Self {
         Self {
             now_ms: Arc::new(AtomicU64::new(BEGIN_MS)),
+            set_back_ms: Arc::default(),
             ahead_ms: 0,
             pace: 1,
         }
@@ -45,6 +48,10 @@ impl VirtualClock {
         }
     }
 
+    pub(super) fn set_back(&self, ms: u64) {
+        self.set_back_ms.fetch_add(ms, Ordering::Relaxed);
+    }
+
     pub(super) fn advance(&self, ms: u64) {
         self.now_ms.fetch_add(ms, Ordering::Relaxed);
     }
@@ -53,7 +60,8 @@ impl VirtualClock {
 impl Clock for VirtualClock {
     fn now(&self) -> SystemTime {
         let passed_ms = (self.now_ms() - BEGIN_MS) * self.pace + self.ahead_ms;
-        UNIX_EPOCH + Duration::from_millis(BEGIN_MS + passed_ms)
+        let set_back_ms = self.set_back_ms.load(Ordering::Relaxed);
+        UNIX_EPOCH + Duration::from_millis(BEGIN_MS + passed_ms - set_back_ms)
     }
 
     fn elapsed(&self) -> Duration {

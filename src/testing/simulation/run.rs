@@ -100,6 +100,12 @@ impl World {
             _ => 1 + self.roll(150),
         };
         self.pass_ms(ms);
+        // Forward it is not set: waits that end with it are no fault.
+        if self.once_in(10) {
+            let by_ms = 1 + self.roll(6_000);
+            self.clock.set_back(by_ms);
+            self.note(&Event::ClockSetBack { by_ms });
+        }
     }
 
     fn look_around(&self) {

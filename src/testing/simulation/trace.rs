@@ -23,6 +23,9 @@ pub(super) enum Event<'a> {
     Clock {
         now_ms: u64,
     },
+    ClockSetBack {
+        by_ms: u64,
+    },
     Asked {
         request: u64,
         what: &'a Ask,
