@@ -73,6 +73,12 @@ fn a_worker_that_does_not_look_at_the_time_is_found() {
 }
 
 #[test]
+#[should_panic(expected = "it was revoked")]
+fn writes_of_an_attempt_whose_time_was_up_are_found() {
+    lease::writes_of_an_attempt_whose_time_was_up_are_found();
+}
+
+#[test]
 #[should_panic(expected = "versions out of order")]
 fn writes_that_are_kept_back_are_found() {
     lease::writes_that_are_kept_back_are_found();

@@ -148,14 +148,16 @@ fn attempt(slice: u64) -> Attempt {
     }
 }
 
-/// What a worker does with a slice of one item without a time-out, which writes `value` to a row.
-fn write_in_a_slice(tables: &mut Tables, key: u64, value: u64) -> SliceWrites {
-    tables.put(&ROWS, &key, &value).expect("it is granted");
+/// What a worker does with a slice of one item without a time-out, which writes rows.
+fn write_in_a_slice(tables: &mut Tables, rows: &[(u64, u64)]) -> SliceWrites {
+    for (key, value) in rows {
+        tables.put(&ROWS, key, value).expect("it is granted");
+    }
     tables.keep_item();
     tables.end_slice().expect("it has written")
 }
 
-/// The holder writes a row, and reads it in the two slices that follow, while the row is made durable.
+/// The holder writes a row in two slices, and reads it in the slices that follow, while it is made durable.
 fn a_row_on_its_way_to_the_disk(how: Durable) {
     loom::model(move || {
         let mut writer = Writer::new();
@@ -168,15 +170,20 @@ fn a_row_on_its_way_to_the_disk(how: Durable) {
             }
         });
         tables.begin_slice();
-        send(&finished, write_in_a_slice(&mut tables, 0, 7));
+        send(&finished, write_in_a_slice(&mut tables, &[(0, 7)]));
         tables.begin_slice();
         let seen = tables.get(&ROWS, &0).expect("it can be read");
         assert_eq!(seen, Some(7), "a row vanished");
-        send(&finished, write_in_a_slice(&mut tables, 1, 8));
+        // Tables remember what an item reads and then writes: this one reads only.
+        tables.drop_item();
+        let rows = [(0, 8), (1, 9)];
+        send(&finished, write_in_a_slice(&mut tables, &rows));
         tables.begin_slice();
         let seen = tables.range(&ROWS, (..).into()).expect("it can be read");
         let seen: Vec<_> = seen.map(|row| row.expect("it can be read")).collect();
-        assert_eq!(seen, [(0, 7), (1, 8)], "a row vanished");
+        assert_eq!(seen, rows, "a row vanished");
+        let seen = tables.get(&ROWS, &0).expect("it can be read");
+        assert_eq!(seen, Some(8), "a row vanished");
         committing.join().expect("no thread panics");
     });
 }
@@ -190,8 +197,10 @@ pub fn a_row_is_in_the_overlay_or_in_the_store() {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wrong {
     Nothing,
-    /// The worker does not look whether its attempt ended in time.
-    Late,
+    /// The worker does not look whether its attempt ended in time. Another one has the tables by then, or none.
+    Late {
+        followed: bool,
+    },
     /// It sends what a slice wrote when the next one is through.
     KeptBack,
     /// The writer begins anew instead of granting the next lease.
@@ -205,7 +214,7 @@ fn run_slice(tables: &mut Tables, beat: &Beat, slice: u64, wrong: Wrong) -> Opti
     let written = tables.put(&ROWS, &ROW, &slice);
     if beat.end() == Ended::InTime {
         written.expect("nothing is refused whose time is not up");
-    } else if wrong != Wrong::Late || written.is_err() {
+    } else if !matches!(wrong, Wrong::Late { .. }) || written.is_err() {
         return None;
     }
     tables.keep_item();
@@ -234,7 +243,7 @@ fn hold_next(mut tables: Tables, after: u64, finished: &Finished) {
     let seen = tables.get(&ROWS, &ROW).expect("it is granted");
     let ended = after - 1;
     assert_eq!(seen.unwrap_or(0), ended, "what the next holder sees");
-    let writes = write_in_a_slice(&mut tables, ROW, 10 + after);
+    let writes = write_in_a_slice(&mut tables, &[(ROW, 10 + after)]);
     assert_eq!(writes.version, after, "the next version");
     send(finished, writes);
 }
@@ -257,11 +266,12 @@ fn tables_are_taken(wrong: Wrong) {
             }
             let tables = writer.lessor.grant();
             let finished = Arc::clone(&writer.finished);
-            thread::spawn(move || hold_next(tables, after, &finished))
+            let followed = wrong != Wrong::Late { followed: false };
+            followed.then(|| thread::spawn(move || hold_next(tables, after, &finished)))
         });
         writer.commit_round();
         first.join().expect("no thread panics");
-        if let Some(next) = next {
+        if let Some(next) = next.flatten() {
             next.join().expect("no thread panics");
         }
         writer.commit_round();
@@ -321,9 +331,14 @@ pub fn durable_in_no_order_with_the_commit_is_found() {
     a_row_on_its_way_to_the_disk(Durable::InNoOrderWithTheCommit);
 }
 
-/// And a worker that does not look whether its attempt ended in time.
+/// And a worker that does not look whether its attempt ended in time: by who holds the tables next.
 pub fn a_worker_that_does_not_look_at_the_time_is_found() {
-    tables_are_taken(Wrong::Late);
+    tables_are_taken(Wrong::Late { followed: true });
+}
+
+/// And where nobody does, by the writer.
+pub fn writes_of_an_attempt_whose_time_was_up_are_found() {
+    tables_are_taken(Wrong::Late { followed: false });
 }
 
 /// And writes that are sent when another may have sent later ones.
