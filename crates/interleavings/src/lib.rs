@@ -9,12 +9,15 @@
 //!
 //! - `sync::ArcSwap` for arc-swap's, which loom cannot see. It promises no more than arc-swap's documentation does:
 //!   whoever loads a value sees what came before its store. How arc-swap keeps that promise is not looked at.
+//! - `sync::Arc` and `Weak` are the standard library's: that somebody lets go of something orders nothing.
 //! - `store::Value`, `Store`, `Before` and `codec` for those of the store: rows are bytes, unsealed. The store of the
 //!   models is one atomic per row, and weaker than a real one: that a row can be read is known from what its committer
 //!   says afterwards, and from nothing else.
 //! - `failure`, `error` and `handler`: as much of them as the files name.
 //! - A channel is a list under a lock; who waits does so without a deadline, because loom has no time.
 
+// The files' own tests are the library's.
+#![cfg(not(test))]
 // Not all of the files is used here.
 #![allow(dead_code, unreachable_pub)]
 

@@ -58,16 +58,16 @@ impl Store for Disk {
 /// What workers have sent to the writer.
 type Finished = Arc<Mutex<Vec<SliceWrites>>>;
 
-fn send(finished: &Finished, writes: SliceWrites) {
-    finished.lock().expect("no thread panics").push(writes);
+fn send(finished: &Finished, writes: impl IntoIterator<Item = SliceWrites>) {
+    finished.lock().expect("no thread panics").extend(writes);
 }
 
-/// How `durable` is moved.
+/// How `durable` is moved: when the commit is through, or otherwise.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Durable {
-    AfterTheCommit,
-    BeforeTheCommit,
-    InNoOrderWithTheCommit,
+    Afterwards,
+    TooEarly,
+    Unordered,
 }
 
 /// The writer's part.
@@ -94,7 +94,7 @@ impl Writer {
             finished: Arc::default(),
             version: 0,
             timed_out: None,
-            how: Durable::AfterTheCommit,
+            how: Durable::Afterwards,
         }
     }
 
@@ -104,7 +104,7 @@ impl Writer {
         let Some(last) = round.last().map(|writes| writes.version) else {
             return;
         };
-        if self.how == Durable::BeforeTheCommit {
+        if self.how == Durable::TooEarly {
             self.durable.store(last, Ordering::Release);
         }
         for writes in round {
@@ -123,9 +123,9 @@ impl Writer {
             }
         }
         match self.how {
-            Durable::AfterTheCommit => self.durable.store(last, Ordering::Release),
-            Durable::BeforeTheCommit => {}
-            Durable::InNoOrderWithTheCommit => self.durable.store(last, Ordering::Relaxed),
+            Durable::Afterwards => self.durable.store(last, Ordering::Release),
+            Durable::TooEarly => {}
+            Durable::Unordered => self.durable.store(last, Ordering::Relaxed),
         }
     }
 }
@@ -170,14 +170,14 @@ fn a_row_on_its_way_to_the_disk(how: Durable) {
             }
         });
         tables.begin_slice();
-        send(&finished, write_in_a_slice(&mut tables, &[(0, 7)]));
+        send(&finished, [write_in_a_slice(&mut tables, &[(0, 7)])]);
         tables.begin_slice();
         let seen = tables.get(&ROWS, &0).expect("it can be read");
         assert_eq!(seen, Some(7), "a row vanished");
         // Tables remember what an item reads and then writes: this one reads only.
         tables.drop_item();
         let rows = [(0, 8), (1, 9)];
-        send(&finished, write_in_a_slice(&mut tables, &rows));
+        send(&finished, [write_in_a_slice(&mut tables, &rows)]);
         tables.begin_slice();
         let seen = tables.range(&ROWS, (..).into()).expect("it can be read");
         let seen: Vec<_> = seen.map(|row| row.expect("it can be read")).collect();
@@ -190,7 +190,7 @@ fn a_row_on_its_way_to_the_disk(how: Durable) {
 
 /// A row must not vanish between leaving the overlay and being in the store.
 pub fn a_row_is_in_the_overlay_or_in_the_store() {
-    a_row_on_its_way_to_the_disk(Durable::AfterTheCommit);
+    a_row_on_its_way_to_the_disk(Durable::Afterwards);
 }
 
 /// What is otherwise than it should be when an attempt times out.
@@ -225,16 +225,18 @@ fn run_slice(tables: &mut Tables, beat: &Beat, slice: u64, wrong: Wrong) -> Opti
 fn hold(mut tables: Tables, beat: &Beat, finished: &Finished, wrong: Wrong) {
     let mut kept_back = None;
     for slice in 1..=2 {
-        match run_slice(&mut tables, beat, slice, wrong) {
-            Some(writes) if wrong == Wrong::KeptBack && slice == 1 => kept_back = Some(writes),
-            Some(writes) => {
-                kept_back.take().map(|writes| send(finished, writes));
-                send(finished, writes);
-            }
-            None => break,
+        let Some(writes) = run_slice(&mut tables, beat, slice, wrong) else {
+            break;
+        };
+        if wrong == Wrong::KeptBack && slice == 1 {
+            kept_back = Some(writes);
+        } else {
+            send(finished, kept_back.take().into_iter().chain([writes]));
         }
     }
-    kept_back.map(|writes| send(finished, writes));
+    if kept_back.is_some() {
+        send(finished, kept_back);
+    }
 }
 
 /// A slice of the next holder, which reads and writes. Slices before `after` have ended.
@@ -245,7 +247,7 @@ fn hold_next(mut tables: Tables, after: u64, finished: &Finished) {
     assert_eq!(seen.unwrap_or(0), ended, "what the next holder sees");
     let writes = write_in_a_slice(&mut tables, &[(ROW, 10 + after)]);
     assert_eq!(writes.version, after, "the next version");
-    send(finished, writes);
+    send(finished, [writes]);
 }
 
 /// The first holder's time is up at any moment: the tables go on to another worker.
@@ -323,12 +325,12 @@ fn revoked_tables(rightly: bool) {
 
 /// The model checker finds what is wrong: a version that is said to be durable before its commit.
 pub fn durable_before_the_commit_is_found() {
-    a_row_on_its_way_to_the_disk(Durable::BeforeTheCommit);
+    a_row_on_its_way_to_the_disk(Durable::TooEarly);
 }
 
 /// And one that is said to be durable in no order with its commit.
 pub fn durable_in_no_order_with_the_commit_is_found() {
-    a_row_on_its_way_to_the_disk(Durable::InNoOrderWithTheCommit);
+    a_row_on_its_way_to_the_disk(Durable::Unordered);
 }
 
 /// And a worker that does not look whether its attempt ended in time: by who holds the tables next.
