@@ -1,6 +1,7 @@
 //! Waiting on a condition variable until a moment that may never come.
 
-use std::sync::{Condvar, MutexGuard, PoisonError};
+use crate::sync::{Condvar, MutexGuard};
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 /// Waits once for `changed`, until `deadline` at most; `None` when that has passed.

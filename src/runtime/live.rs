@@ -4,10 +4,9 @@ use super::failures::FailureCounts;
 use super::gate::Gate;
 use super::waiters::Waiters;
 use crate::kernel::{BatchId, BatchView, OperationIndex, Phase, State, Timestamp};
-use arc_swap::ArcSwap;
+use crate::sync::{Arc, ArcSwap, AtomicBool, Guard, Mutex, MutexGuard, Ordering, Weak};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::PoisonError;
 
 /// Where a batch stands. Counts of ended items and end states are durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,7 +159,7 @@ impl Live {
         self.deleted.load(Ordering::Acquire)
     }
 
-    pub(crate) fn progress(&self) -> arc_swap::Guard<Arc<Progress>> {
+    pub(crate) fn progress(&self) -> Guard<Arc<Progress>> {
         self.progress.load()
     }
 

@@ -12,14 +12,14 @@ use crate::process;
 use crate::store::rows::{self, Pending, Rows};
 use crate::store::vault::Before;
 use crate::store::{Store, StoreError, Value};
+use crate::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering};
 use crate::table::{KeyRange, Table, TableError, TableKey};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 /// The table writes of one slice, on their way to the disk.
 #[derive(Debug)]

@@ -6,11 +6,11 @@
 //! - No waker is called, cloned or dropped under the lock: it is code of an executor, which may come back.
 
 use super::handler::drop_panic;
+use crate::sync::{AtomicU32, Condvar, Mutex, MutexGuard, Ordering, fence};
 use crate::waiting;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU32, Ordering, fence};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::task::Waker;
 use std::time::Instant;
 

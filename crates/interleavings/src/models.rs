@@ -1,4 +1,7 @@
-//! What is claimed of the gate, the claim and the beat, in every order.
+//! What is claimed of the gate, the claim and the beat, in every order; of the rest in files of their own.
+
+pub mod lease;
+pub mod status;
 
 use crate::beat::{Attempt, Ended, Posts};
 use crate::gate::{Claim, Gate};
