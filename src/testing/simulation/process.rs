@@ -137,7 +137,11 @@ impl World {
             marks: Arc::new(PageCache::open(self, opening)),
             dir: PathBuf::from("simulated"),
             recount: true,
-            verify: Verify::Full,
+            verify: if self.once_in(3) {
+                Verify::Full
+            } else {
+                Verify::Quick
+            },
             workers: 1 + usize::try_from(self.roll(4)).unwrap_or(0),
             limits,
             keep_ended: None,
