@@ -1,6 +1,7 @@
 //! What the checker finds in its books, and what it compares with the kernel after every input.
 
-use super::checker::{Book, Checker, Out, Stage};
+use super::book::{Book, Stage};
+use super::checker::{Checker, Out};
 use crate::kernel::{BatchId, Kernel, Phase, SliceItem};
 use std::collections::BTreeSet;
 

@@ -1,6 +1,7 @@
 //! Random operations, requests, workers, clocks and crashes against one kernel after the other.
 
-use super::checker::{Checker, Outcome, Request, Stage};
+use super::book::{Outcome, Stage};
+use super::checker::{Checker, Request};
 use super::disk::{Disk, Stored};
 use super::plans::{Plan, Step, plan};
 use crate::kernel::{

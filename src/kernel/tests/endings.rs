@@ -1,6 +1,7 @@
 //! Judges how attempts end: by a verdict, by a time-out, by a crash; and what is noted of items meanwhile.
 
-use super::checker::{Checker, Outcome};
+use super::book::Outcome;
+use super::checker::Checker;
 use crate::kernel::{BatchId, Fate, ItemEvent, Loss, Mark, SliceId, Verdict};
 
 /// What the kernel must record without a verdict.

@@ -1,6 +1,7 @@
 //! Judges what is handed out to workers: which items, in what slices, when, and how many.
 
-use super::checker::{Checker, HandOut, Out, Outcome, Stage, Starting};
+use super::book::{Outcome, Stage};
+use super::checker::{Checker, HandOut, Out, Starting};
 use crate::kernel::{BatchId, OperationIndex, Slice, SliceId, SliceItem};
 use crate::limits;
 use std::collections::BTreeSet;

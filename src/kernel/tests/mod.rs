@@ -6,6 +6,7 @@
 
 mod asked;
 mod at_most_once;
+mod book;
 mod books;
 mod chaos;
 mod checker;
