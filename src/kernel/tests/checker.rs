@@ -44,12 +44,12 @@ pub(super) struct Starting {
     pub(super) durable: bool,
 }
 
-/// An item of an operation with a rate limit that was handed out, and when.
+/// An item of an operation with a rate limit that was handed out, and when, unless that waits for its record.
 #[derive(Debug)]
 pub(super) struct HandOut {
     pub(super) operation: usize,
     pub(super) item: (BatchId, u16),
-    pub(super) at: u64,
+    pub(super) at: Option<u64>,
 }
 
 #[derive(Debug, Clone)]

@@ -61,7 +61,7 @@ impl Checker {
             let handed_out = slice.items.iter().map(|item| HandOut {
                 operation,
                 item: (slice.batch, item.index),
-                at: now,
+                at: (!spec.is_at_most_once()).then_some(now),
             });
             self.handed_out.extend(handed_out);
         }
@@ -114,7 +114,7 @@ impl Checker {
         let mut out = Out::new(slice.clone());
         if self.runs_at_most_once(slice.batch) {
             assert!(committed, "before the commit: {slice:?}");
-            out = self.start_recorded(slice);
+            out = self.start_recorded(slice, now);
         } else {
             self.hand_out(slice, now);
             let book = self.book(slice.batch);
@@ -124,7 +124,7 @@ impl Checker {
     }
 
     /// That these items start is durable, and nothing came between.
-    fn start_recorded(&mut self, slice: &Slice) -> Out {
+    fn start_recorded(&mut self, slice: &Slice, now: u64) -> Out {
         let operation = slice.operation.0;
         let book = &self.books[&slice.batch];
         assert!(self.runs(operation) && !self.closing && !book.closed);
@@ -142,6 +142,13 @@ impl Checker {
         let found = self
             .starting
             .remove(found.expect("its start is durable, and it starts once"));
+        let of_slice = |item: (BatchId, u16)| {
+            item.0 == slice.batch && slice.items.iter().any(|of| of.index == item.1)
+        };
+        let all = self.handed_out.iter_mut();
+        for handed_out in all.filter(|handed_out| of_slice(handed_out.item)) {
+            handed_out.at.get_or_insert(now);
+        }
         Out {
             slice: slice.clone(),
             ..found.out
@@ -235,16 +242,17 @@ impl Checker {
     /// When the first of the last period's items were handed out that are in the way of the next, and the
     /// period is over for them.
     pub(super) fn allowed_again(&self, operation: usize, now: u64) -> Option<u64> {
-        let oldest = self.recent(operation, now).min()?;
+        let oldest = self.recent(operation, now).flatten().min()?;
         (self.allowed(operation, now) == 0).then_some(oldest + self.period_ms(operation))
     }
 
-    fn recent(&self, operation: usize, now: u64) -> impl Iterator<Item = u64> + '_ {
+    /// When items were handed out that count: in the last period, or not yet.
+    fn recent(&self, operation: usize, now: u64) -> impl Iterator<Item = Option<u64>> + '_ {
         let period_ms = self.period_ms(operation);
         let all = self.handed_out.iter();
         all.filter(move |handed_out| handed_out.operation == operation)
             .map(|handed_out| handed_out.at)
-            .filter(move |at| at + period_ms > now)
+            .filter(move |at| at.is_none_or(|at| at + period_ms > now))
     }
 
     fn period_ms(&self, operation: usize) -> u64 {
