@@ -164,9 +164,14 @@ impl Kernel {
         self.set_running(batch, now);
         let lane = self.lane_mut(operation);
         lane.slices += 1;
-        lane.note_starts(u32::try_from(items.len()).unwrap_or(u32::MAX), now);
+        let count = u32::try_from(items.len()).unwrap_or(u32::MAX);
         let exactly_once = lane.spec.is_exactly_once();
         let at_most_once = lane.spec.is_at_most_once();
+        if at_most_once {
+            lane.hold_starts(count);
+        } else {
+            lane.note_starts(count, now);
+        }
         self.leased += u32::from(exactly_once);
         self.slices.insert(
             id,

@@ -91,6 +91,9 @@ impl Kernel {
             .state
             .items()
             .map_or(1, |items| items.next_attempt(index));
+        // It may have waited for a retry.
+        self.timers
+            .retain(|(_, waiting, at)| (*waiting, *at) != (batch, index));
         let fate = Fate::Failed;
         let lost = vec![ItemEvent {
             index,

@@ -60,6 +60,8 @@ pub(super) struct Starts {
     log: VecDeque<(Timestamp, u32)>,
     /// The sum of the log.
     items: u32,
+    /// Items that are to start, at a time that is not known yet.
+    held: u32,
 }
 
 impl Starts {
@@ -68,6 +70,7 @@ impl Starts {
             limit,
             log: VecDeque::new(),
             items: 0,
+            held: 0,
         }
     }
 
@@ -84,7 +87,7 @@ impl Starts {
 
     /// How many may start.
     pub(super) fn allowed(&self) -> u32 {
-        self.limit.items() - self.items
+        self.limit.items() - self.items - self.held
     }
 
     pub(super) fn note(&mut self, items: u32, now: Timestamp) {
@@ -94,6 +97,16 @@ impl Starts {
             Some((at, sum)) if *at == now => *sum += items,
             _ => self.log.push_back((now, items)),
         }
+    }
+
+    /// So many are to start: until they do, or do not after all, nobody starts in their place.
+    pub(super) fn hold(&mut self, items: u32) {
+        self.held += items;
+    }
+
+    /// So many that were held start now, and are to be noted, or do not start.
+    pub(super) fn let_go(&mut self, items: u32) {
+        self.held -= items;
     }
 
     /// So many that were noted at `noted` did not start after all. What is forgotten is no longer in the way.
@@ -110,7 +123,7 @@ impl Starts {
         }
     }
 
-    /// When the next one may start, while none may.
+    /// When the next one may start, while none may and time alone will change that.
     pub(super) fn next(&self) -> Option<Timestamp> {
         let oldest = self.log.front().filter(|_| self.allowed() == 0);
         oldest.map(|(at, _)| at.plus_ms(self.limit.period_ms))

@@ -88,6 +88,20 @@ impl Lane {
         }
     }
 
+    /// So many are to start once that is recorded.
+    pub(super) fn hold_starts(&mut self, items: u32) {
+        if let Some(starts) = &mut self.starts {
+            starts.hold(items);
+        }
+    }
+
+    /// That so many start is recorded: they start, or something came between.
+    pub(super) fn let_go(&mut self, items: u32) {
+        if let Some(starts) = &mut self.starts {
+            starts.let_go(items);
+        }
+    }
+
     /// So many that were to start have not, of those that were noted at `noted`.
     pub(super) fn give_back(&mut self, items: u32, noted: Timestamp) {
         if let Some(starts) = &mut self.starts {

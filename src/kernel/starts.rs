@@ -21,14 +21,18 @@ impl Kernel {
 
     /// That the items of a slice start is durable: they do, unless something came between.
     pub(super) fn start_recorded(&mut self, id: SliceId, now: Timestamp) {
-        let Some(in_flight) = self.slices.get(&id) else {
+        let Some(in_flight) = self.slices.get_mut(&id) else {
             return;
         };
         let batch = in_flight.batch;
-        let lane = self.lane(in_flight.operation);
+        let count = u32::try_from(in_flight.items.len()).unwrap_or(u32::MAX);
+        in_flight.handed_out = now;
+        let lane = &mut self.lanes[in_flight.operation.0];
+        lane.let_go(count);
         let held = self.closing || lane.paused || lane.undecodable.is_some();
         let wanted = self.batches.get(&batch);
         if wanted.is_some_and(|member| member.state.phase.may_start()) && !held {
+            lane.note_starts(count, now);
             return self.out.push(Output::Start(Slice {
                 id,
                 batch,
@@ -39,7 +43,6 @@ impl Kernel {
             }));
         }
         if let Some(in_flight) = self.slices.remove(&id) {
-            self.give_back_starts(&in_flight);
             self.take_back(id, &in_flight, now);
             self.refresh(batch);
             self.end_if_done(batch, now);

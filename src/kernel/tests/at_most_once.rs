@@ -1,8 +1,11 @@
 //! Items that run at most once: what is put out between the record of their start and the start.
 
 use super::rig::{OP, Rig, SECOND_OP, at_least_once, at_most_once, ended, records, starts};
-use crate::kernel::{Event, Fate, Input, ItemEvent, Loss, Timestamp, Verdict};
+use crate::kernel::{
+    Event, Fate, Input, ItemEvent, Loss, OperationSpec, RateLimit, Timestamp, Verdict,
+};
 use crate::limits;
+use std::time::Duration;
 
 fn started(indexes: &[u16]) -> Event {
     Event::ItemsStarted {
@@ -140,4 +143,23 @@ fn neither_a_retryable_failure_nor_its_policy_runs_an_item_again() {
     let slice = rig.slices_of(batch)[0].id;
     rig.end_all(slice, Verdict::Retryable);
     assert_eq!(ended(&rig.commit()), [batch]);
+}
+
+#[test]
+fn a_rate_limit_counts_starts_and_not_their_records() {
+    let spec = OperationSpec {
+        rate: Some(RateLimit::new(1, Duration::from_millis(10))),
+        ..at_most_once()
+    };
+    let mut rig = Rig::new(&[spec], 2);
+    let batch = rig.submit(OP, 3);
+    rig.commit();
+    // The commit of the first record takes longer than the limit's stretch of time.
+    assert!(records(&rig.advance(15)).is_empty());
+    assert_eq!(starts(&rig.commit()).len(), 1);
+    assert_eq!(rig.next_wake(), Some(rig.now.plus_ms(10)));
+    assert!(records(&rig.advance(9)).is_empty());
+    assert_eq!(records(&rig.advance(1)).len(), 1);
+    assert_eq!(starts(&rig.commit()).len(), 1);
+    assert_eq!(rig.running(batch), [(0, 1), (1, 1)]);
 }

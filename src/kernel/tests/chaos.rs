@@ -1,148 +1,14 @@
 //! Random operations, requests, workers, clocks and crashes against one kernel after the other.
 
-use super::checker::{Checker, Request, Stage};
+use super::book::{Outcome, Stage};
+use super::checker::{Checker, Request};
 use super::disk::{Disk, Stored};
+use super::plans::{Plan, Step, plan};
 use crate::kernel::{
-    BatchId, Event, Input, Kernel, OperationIndex, OperationSpec, Output, Promise, RetryPolicy,
-    SliceId, Terms, Ticket, Timestamp, Verdict,
+    BatchId, Event, Input, Kernel, Mark, OperationIndex, Output, SliceId, Terms, Ticket, Timestamp,
+    Verdict,
 };
 use proptest::prelude::*;
-use std::time::Duration;
-
-#[derive(Debug, Clone)]
-struct Plan {
-    workers: u32,
-    operations: Vec<OperationSpec>,
-    /// Time an item takes, by operation.
-    item_us: Vec<u64>,
-    steps: Vec<Step>,
-}
-
-#[derive(Debug, Clone)]
-enum Step {
-    Submit {
-        operation: usize,
-        total: u32,
-        keys: u64,
-        priority: i8,
-        /// From half a second before now.
-        delay_ms: Option<u64>,
-        seed: u64,
-    },
-    /// A worker ends some items of a slice, and may be done with it.
-    Work {
-        pick: usize,
-        count: usize,
-        returned: bool,
-        seed: u64,
-    },
-    Commit,
-    Wait {
-        ms: u64,
-    },
-    SetClockBack {
-        ms: u64,
-    },
-    Stop {
-        pick: usize,
-    },
-    Resume {
-        pick: usize,
-    },
-    /// A worker ends some items of a slice, and cannot decode the next.
-    Undecodable {
-        pick: usize,
-        count: usize,
-        seed: u64,
-    },
-    FailUndecodable {
-        pick: usize,
-    },
-    Pause {
-        operation: usize,
-    },
-    Unpause {
-        operation: usize,
-    },
-    Close,
-    Crash,
-    /// The process ends after a failed commit, which the store may have kept all the same.
-    FailCommit {
-        kept: bool,
-    },
-    /// The process ends and the next one registers an operation more or less.
-    Redeploy {
-        operation: usize,
-    },
-}
-
-fn operation() -> impl Strategy<Value = OperationSpec> {
-    let retry = (1u32..5, prop_oneof![Just(0u64), 1..5_000u64]);
-    let concurrency = prop_oneof![3 => Just(None), 1 => (1u32..4).prop_map(Some)];
-    (prop::bool::weighted(0.9), any::<bool>(), retry, concurrency).prop_map(
-        |(registered, exactly_once, (attempts, wait_ms), concurrency)| OperationSpec {
-            registered,
-            paused: false,
-            promise: if exactly_once {
-                Promise::ExactlyOnce
-            } else {
-                Promise::AtLeastOnce
-            },
-            retry: RetryPolicy::exponential(attempts, Duration::from_millis(wait_ms))
-                .longest_wait(Duration::from_millis(8_000)),
-            concurrency,
-            ..OperationSpec::unregistered()
-        },
-    )
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let total = prop_oneof![6 => 1u32..8, 2 => 8u32..60, 1 => 60u32..400];
-    let keys = prop_oneof![2 => Just(0u64), 3 => 1u64..5];
-    let priority = prop_oneof![2 => Just(0i8), 1 => -2..3i8];
-    let delay_ms = prop_oneof![3 => Just(None), 1 => (0..8_000u64).prop_map(Some)];
-    prop_oneof![
-        8 => (any::<usize>(), total, keys, priority, delay_ms, any::<u64>()).prop_map(
-            |(operation, total, keys, priority, delay_ms, seed)| Step::Submit {
-                operation, total, keys, priority, delay_ms, seed,
-            }
-        ),
-        24 => (any::<usize>(), 0..40usize, any::<bool>(), any::<u64>())
-            .prop_map(|(pick, count, returned, seed)| Step::Work { pick, count, returned, seed }),
-        10 => Just(Step::Commit),
-        5 => (0..6_000u64).prop_map(|ms| Step::Wait { ms }),
-        1 => (0..100_000u64).prop_map(|ms| Step::SetClockBack { ms }),
-        4 => any::<usize>().prop_map(|pick| Step::Stop { pick }),
-        3 => any::<usize>().prop_map(|pick| Step::Resume { pick }),
-        1 => Just(Step::Crash),
-        1 => any::<usize>().prop_map(|operation| Step::Pause { operation }),
-        2 => any::<usize>().prop_map(|operation| Step::Unpause { operation }),
-        1 => (any::<usize>(), 0..4usize, any::<u64>())
-            .prop_map(|(pick, count, seed)| Step::Undecodable { pick, count, seed }),
-        2 => any::<usize>().prop_map(|pick| Step::FailUndecodable { pick }),
-        1 => prop_oneof![
-            any::<bool>().prop_map(|kept| Step::FailCommit { kept }),
-            Just(Step::Close),
-            any::<usize>().prop_map(|operation| Step::Redeploy { operation }),
-        ],
-    ]
-}
-
-fn plan() -> impl Strategy<Value = Plan> {
-    let item_us = prop_oneof![Just(0u64), Just(10), Just(1_000), Just(20_000)];
-    let operations = prop::collection::vec((operation(), item_us), 1..5);
-    (1u32..5, operations, prop::collection::vec(step(), 1..90)).prop_map(
-        |(workers, operations, steps)| {
-            let (operations, item_us) = operations.into_iter().unzip();
-            Plan {
-                workers,
-                operations,
-                item_us,
-                steps,
-            }
-        },
-    )
-}
 
 struct World {
     kernel: Kernel,
@@ -152,6 +18,8 @@ struct World {
     workers: u32,
     item_us: Vec<u64>,
     tickets: u64,
+    /// Slices that timed out and were taken back.
+    gone: Vec<SliceId>,
 }
 
 impl World {
@@ -165,6 +33,7 @@ impl World {
             workers: plan.workers,
             item_us: plan.item_us.clone(),
             tickets: 0,
+            gone: Vec::new(),
         }
     }
 
@@ -265,7 +134,11 @@ impl World {
             }
             Step::SetClockBack { ms } => {
                 self.now = Timestamp(self.now.0.saturating_sub(ms));
-                self.feed(Input::Tick);
+                // While a queue is open its time does not go back, and rate limits rely on that.
+                match self.checker.specs.iter().any(|spec| spec.rate.is_some()) {
+                    true => self.crash(&[]),
+                    false => self.feed(Input::Tick),
+                }
             }
             Step::Stop { pick } => {
                 if let Some(batch) = self.pick_batch(pick) {
@@ -296,12 +169,42 @@ impl World {
             }
             Step::Unpause { operation } => self.unpause(operation % self.item_us.len()),
             Step::Close => self.feed(Input::Closing),
-            Step::Crash => self.crash(),
-            Step::FailCommit { kept } => self.fail_commit(kept),
+            Step::Crash { times, seed } => {
+                for time in 0..u64::from(times) {
+                    self.crash(&self.draw_marks(draw(seed, time)));
+                    if draw(seed, time).is_multiple_of(4) {
+                        self.feed(Input::Committed);
+                    }
+                }
+            }
+            Step::FailCommit { kept, seed } => self.fail_commit(kept, seed),
             Step::Redeploy { operation } => {
                 let spec = &mut self.checker.specs[operation % self.item_us.len()];
                 spec.registered = !spec.registered;
-                self.crash();
+                self.crash(&[]);
+            }
+            Step::TimeOut {
+                pick,
+                ahead,
+                replaced,
+            } => {
+                if let Some(slice) = self.pick_slice(pick) {
+                    self.time_out(slice, ahead, replaced);
+                }
+            }
+            Step::ReportLate { pick, seed } => {
+                if let Some(slice) = self.gone.get(pick % self.gone.len().max(1)) {
+                    self.report_late(*slice, seed);
+                }
+            }
+            Step::Resolve {
+                pick,
+                index,
+                succeeded,
+            } => {
+                if let Some(batch) = self.pick_batch(pick) {
+                    self.resolve(batch, index, succeeded);
+                }
             }
         }
     }
@@ -338,6 +241,9 @@ impl World {
 
     fn work(&mut self, slice: SliceId, count: usize, returned: bool, seed: u64) {
         let out = &self.checker.slices[&slice];
+        if out.hangs.is_some() {
+            return self.report_late(slice, seed);
+        }
         let left = out.slice.items.len() - out.ended;
         // A recall succeeds when the slice is not begun; a closed batch starts no further item, nor does a
         // paused operation.
@@ -350,10 +256,12 @@ impl World {
             _ if closed => (count.min(left).min(1), returned || left == 0),
             _ => (count.min(left), returned),
         };
+        let at_most_once = self.checker.specs[out.slice.operation.0].is_at_most_once();
         let verdicts = (0..count as u64)
             .map(|index| match draw(seed, index) % 10 {
                 0..6 => Verdict::Succeeded,
                 6 => Verdict::Failed,
+                7 if at_most_once => Verdict::InDoubt,
                 _ => Verdict::Retryable,
             })
             .collect();
@@ -372,11 +280,68 @@ impl World {
         let left = out.slice.items.len() - out.ended;
         let (operation, batch) = (out.slice.operation, out.slice.batch);
         let not_begun = out.recalled && out.ended == 0;
-        if left == 0 || not_begun {
+        if left == 0 || not_begun || out.hangs.is_some() {
             return self.work(slice, 0, true, seed);
         }
         self.feed(Input::Undecodable { operation, batch });
         self.work(slice, count.min(left - 1), true, seed);
+    }
+
+    /// The handler of an item does not return in time. At most what is before it in the slice has ended.
+    fn time_out(&mut self, slice: SliceId, ahead: usize, replaced: bool) {
+        let out = &self.checker.slices[&slice];
+        let (batch, operation) = (out.slice.batch, out.slice.operation.0);
+        if !self.checker.specs[operation].timed {
+            return;
+        }
+        let left = out.slice.items.len() - out.ended;
+        let not_begun = out.recalled && out.ended == 0 && out.hangs.is_none();
+        if left == 0 || not_begun {
+            return self.work(slice, 0, true, 0);
+        }
+        let closed = !self.checker.books[&batch].stage.may_start() || !self.checker.runs(operation);
+        let place = match ahead % 8 {
+            // No such item, or one that has ended: this is to do nothing.
+            0 => out.ended.checked_sub(1).unwrap_or(out.slice.items.len()),
+            _ if closed => out.ended,
+            _ => out.ended + ahead % left,
+        };
+        if out.slice.exactly_once && (out.ended..out.slice.items.len()).contains(&place) {
+            self.gone.push(slice);
+        }
+        self.feed(Input::TimedOut {
+            slice,
+            place,
+            after_ms: 1 + ahead as u64 % 1_000,
+            replaced,
+        });
+    }
+
+    /// A worker whose handler was too late is done. What it says does not count.
+    fn report_late(&mut self, slice: SliceId, seed: u64) {
+        let verdicts = vec![Verdict::Succeeded; draw(seed, 0) as usize % 3];
+        let busy_us = 1_000 * verdicts.len() as u64;
+        self.feed(Input::Finished {
+            slice,
+            verdicts,
+            returned: true,
+            busy_us,
+        });
+    }
+
+    /// Of an item in doubt, if the batch has one.
+    fn resolve(&mut self, batch: BatchId, index: usize, succeeded: bool) {
+        let items = &self.checker.books[&batch].items;
+        let from = index % items.len();
+        let in_doubt = |at: &usize| items[*at].outcome == Some(Outcome::InDoubt);
+        let index = (from..items.len()).find(in_doubt).unwrap_or(from) as u16;
+        let ticket = self.ask(Request::Resolve(batch, index));
+        self.feed(Input::ResolveRequested {
+            ticket,
+            batch,
+            index,
+            succeeded,
+        });
     }
 
     fn pick_batch(&self, pick: usize) -> Option<BatchId> {
@@ -395,17 +360,32 @@ impl World {
         self.feed(Input::ResumeRequested { ticket, batch });
     }
 
-    fn crash(&mut self) {
+    /// Notes of some of the slices that are out, as their workers leave them when the process ends.
+    fn draw_marks(&self, seed: u64) -> Vec<Mark> {
+        let slices = self.checker.slices.values().zip(0..);
+        slices
+            .filter(|(_, nth)| !draw(seed, *nth).is_multiple_of(4))
+            .map(|(out, _)| Mark {
+                batch: out.slice.batch,
+                indexes: out.slice.items.iter().map(|item| item.index).collect(),
+                alone: out.slice.alone,
+            })
+            .collect()
+    }
+
+    fn crash(&mut self, marks: &[Mark]) {
+        self.gone.clear();
         self.disk.lose_group();
-        self.checker.crash(self.now.0);
+        self.checker.crash(marks, self.now.0);
         let next = self.disk.next_batch();
         self.kernel = Kernel::new(self.checker.specs.clone(), self.workers, 1_000, next);
-        let out = self.kernel.recover(self.disk.unfinished(), &[], self.now);
+        let out = self.kernel.recover(self.disk.unfinished(), marks, self.now);
         self.write(&out);
         self.checker.after(false, &out, self.now.0, &self.kernel);
     }
 
-    fn fail_commit(&mut self, kept: bool) {
+    fn fail_commit(&mut self, kept: bool, seed: u64) {
+        let marks = self.draw_marks(seed);
         self.feed(Input::CommitFailed);
         if kept {
             self.disk.commit();
@@ -421,7 +401,7 @@ impl World {
             });
         }
         assert!(self.kernel.handle(Input::Committed, self.now).is_empty());
-        self.crash();
+        self.crash(&marks);
     }
 
     /// Works until nothing happens any more. Time moves only to where the kernel asks to be woken.
@@ -463,14 +443,14 @@ impl World {
     /// can be completed.
     fn finish(&mut self) {
         if self.checker.closing {
-            self.crash();
+            self.crash(&[]);
         }
         self.settle();
         self.check_all_ended();
         for spec in &mut self.checker.specs {
             spec.registered = true;
         }
-        self.crash();
+        self.crash(&[]);
         for operation in 0..self.item_us.len() {
             self.unpause(operation);
         }

@@ -1,116 +1,55 @@
 //! Judges what a kernel puts out, from a model of its own: plain lists that are searched from end to
 //! end, with none of the kernel's books, folds or orders in it.
 
+use super::book::{Book, Item, Outcome, Stage};
+use super::endings::Note;
 use crate::kernel::{
-    BatchId, Event, Fate, Input, ItemEvent, Kernel, OperationSpec, Output, Slice, SliceId,
-    SliceItem, Terms, Ticket,
+    BatchId, Event, Input, Kernel, Mark, OperationSpec, Output, Refusal, Slice, SliceId, SliceItem,
+    Terms, Ticket, Verdict,
 };
-use crate::limits;
-use std::collections::{BTreeMap, BTreeSet};
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
-    Queued,
-    Running,
-    Stopping,
-    Completed,
-    Stopped,
-}
-
-impl Stage {
-    pub(super) fn may_start(self) -> bool {
-        matches!(self, Self::Queued | Self::Running)
-    }
-
-    pub(super) fn has_ended(self) -> bool {
-        matches!(self, Self::Completed | Self::Stopped)
-    }
-}
-
-#[derive(Debug, Clone, Default)]
-pub(super) struct Item {
-    pub(super) outcome: Option<bool>,
-    attempts: u32,
-    /// When it runs again: as recorded, and while it waits for that.
-    due: Option<u64>,
-    pub(super) until: Option<u64>,
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct Book {
-    pub(super) operation: usize,
-    pub(super) position: u64,
-    keys: Option<Box<[u64]>>,
-    pub(super) priority: i8,
-    not_before: Option<u64>,
-    /// The commit that lets it line up is durable.
-    admitted: bool,
-    /// Its time has come.
-    pub(super) come: bool,
-    /// It has a place in the order, if it has keys.
-    pub(super) placed: bool,
-    was_started: bool,
-    /// Items that cannot be decoded fail: as recorded, and as its workers know.
-    pub(super) fails: bool,
-    pub(super) told_fails: bool,
-    pub(super) stage: Stage,
-    /// A start came out that is not recorded yet.
-    pub(super) started: bool,
-    closed: bool,
-    was_stopped: bool,
-    /// The kernel knows the batch.
-    pub(super) present: bool,
-    pub(super) items: Vec<Item>,
-}
-
-impl Book {
-    pub(super) fn key(&self, index: usize) -> u64 {
-        self.keys.as_ref().map_or(0, |keys| keys[index])
-    }
-
-    /// When its time comes, while that is waited for.
-    pub(super) fn waits_until(&self) -> Option<u64> {
-        let waits = self.admitted && !self.come && self.stage.may_start();
-        self.not_before.filter(|_| waits)
-    }
-
-    fn is_due(&self, now: u64) -> bool {
-        self.was_started || self.not_before.is_none_or(|time| time <= now)
-    }
-
-    /// What a batch is that was just submitted or resumed.
-    fn line_up_at(&mut self, now: u64) {
-        self.admitted = false;
-        // The place of one with keys is for good; without keys only the time counts.
-        self.placed = self.keys.is_none() || self.is_due(now);
-        self.come = self.keys.is_some() && self.placed;
-    }
-
-    pub(super) fn recount(&self) -> (u32, u32) {
-        let count = |wanted| {
-            self.items
-                .iter()
-                .filter(|i| i.outcome == Some(wanted))
-                .count() as u32
-        };
-        (count(true), count(false))
-    }
-
-    /// What recovery and resume make of the recorded waits.
-    fn wait_again(&mut self, now: u64, longest_wait_ms: u64) {
-        for item in &mut self.items {
-            item.until = item
-                .due
-                .map(|due| due.min(now.saturating_add(longest_wait_ms)));
-        }
-    }
-}
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 #[derive(Debug, Clone)]
 pub(super) struct Out {
     pub(super) slice: Slice,
     pub(super) ended: usize,
     pub(super) recalled: bool,
+    /// Its handler has not returned in time, and whether another worker works in its worker's place.
+    pub(super) hangs: Option<bool>,
+}
+
+impl Out {
+    pub(super) fn new(slice: Slice) -> Self {
+        Self {
+            slice,
+            ended: 0,
+            recalled: false,
+            hangs: None,
+        }
+    }
+
+    /// The items that have not ended.
+    pub(super) fn left(&self) -> &[SliceItem] {
+        match self.hangs {
+            Some(_) => &[],
+            None => &self.slice.items[self.ended..],
+        }
+    }
+}
+
+/// A slice between the record of its start and its start.
+#[derive(Debug)]
+pub(super) struct Starting {
+    pub(super) out: Out,
+    pub(super) durable: bool,
+}
+
+/// An item of an operation with a rate limit that was handed out, and when, unless that waits for its record.
+#[derive(Debug)]
+pub(super) struct HandOut {
+    pub(super) operation: usize,
+    pub(super) item: (BatchId, u16),
+    pub(super) at: Option<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -123,6 +62,7 @@ pub(super) enum Request {
     Stop(BatchId),
     Resume(BatchId),
     FailUndecodable(BatchId),
+    Resolve(BatchId, u16),
     Pause,
     Unpause,
 }
@@ -137,8 +77,19 @@ pub(super) struct Checker {
     pub(super) slices: BTreeMap<SliceId, Out>,
     asked: BTreeMap<Ticket, Request>,
     admissions: BTreeMap<Ticket, BatchId>,
+    /// Of operations whose items run at most once.
+    pub(super) starting: Vec<Starting>,
+    pub(super) handed_out: Vec<HandOut>,
     /// Items whose verdicts the kernel just got.
-    given: Vec<SliceItem>,
+    pub(super) given: Vec<(SliceItem, Verdict)>,
+    /// Items that run at most once and just came back.
+    pub(super) returning: Option<(BatchId, Vec<u16>)>,
+    /// What the kernel must record by itself, of each batch in this order.
+    pub(super) notes: BTreeMap<BatchId, VecDeque<Note>>,
+    /// A start was recorded ahead of what started or was lost.
+    pub(super) announced: Option<BatchId>,
+    /// The item that is being resolved, and whether it succeeded.
+    pub(super) resolving: Option<(BatchId, u16, bool)>,
     /// Operations that start nothing on request, and of these the ones that were unpaused since the last
     /// commit.
     pub(super) paused: BTreeSet<usize>,
@@ -163,7 +114,13 @@ impl Checker {
             slices: BTreeMap::new(),
             asked: BTreeMap::new(),
             admissions: BTreeMap::new(),
+            starting: Vec::new(),
+            handed_out: Vec::new(),
             given: Vec::new(),
+            returning: None,
+            notes: BTreeMap::new(),
+            announced: None,
+            resolving: None,
             paused: BTreeSet::new(),
             unpausing: BTreeSet::new(),
             paused_next: BTreeSet::new(),
@@ -207,7 +164,21 @@ impl Checker {
                 returned,
                 ..
             } => {
-                self.finished(*slice, verdicts.len(), *returned);
+                self.finished(*slice, verdicts, *returned);
+            }
+            Input::TimedOut {
+                slice,
+                place,
+                after_ms,
+                replaced,
+            } => self.timed_out(*slice, *place, *after_ms, *replaced),
+            Input::ResolveRequested {
+                batch,
+                index,
+                succeeded,
+                ..
+            } if self.is_in_doubt(*batch, *index) => {
+                self.resolving = Some((*batch, *index, *succeeded));
             }
             _ => {}
         }
@@ -220,6 +191,9 @@ impl Checker {
         }
         self.durable.clone_from(&self.books);
         self.paused_durable.clone_from(&self.paused_next);
+        for starting in &mut self.starting {
+            starting.durable = true;
+        }
     }
 
     fn fire(&mut self, now: u64) {
@@ -231,16 +205,22 @@ impl Checker {
         }
     }
 
-    fn finished(&mut self, slice: SliceId, count: usize, returned: bool) {
-        let Some(out) = self.slices.get_mut(&slice) else {
+    fn finished(&mut self, slice: SliceId, verdicts: &[Verdict], returned: bool) {
+        let Some(mut out) = self.slices.remove(&slice) else {
             return;
         };
-        let last = out.ended + count;
-        self.given = out.slice.items[out.ended..last].to_vec();
-        out.ended = last;
+        if out.hangs.is_some() {
+            // It only stops holding what it held.
+            return;
+        }
+        let items = out.left().iter().copied();
+        self.given = items.zip(verdicts.iter().copied()).collect();
+        out.ended += verdicts.len();
         let (batch, exactly_once) = (out.slice.batch, out.slice.exactly_once);
         if returned {
-            self.slices.remove(&slice);
+            self.came_back(&out);
+        } else {
+            self.slices.insert(slice, out);
         }
         let book = &self.books[&batch];
         if exactly_once && book.keys.is_none() {
@@ -253,8 +233,8 @@ impl Checker {
         let fresh: Vec<usize> = self
             .given
             .iter()
-            .filter(|item| item.attempt == 1)
-            .map(|item| usize::from(item.index))
+            .filter(|(item, _)| item.attempt == 1)
+            .map(|(item, _)| usize::from(item.index))
             .collect();
         let Some(last) = fresh.last() else { return };
         for (index, item) in book.items[..*last].iter().enumerate() {
@@ -272,6 +252,13 @@ impl Checker {
             self.judge(output, committed, now, kernel);
         }
         assert_eq!(self.given, [], "verdicts without a record");
+        assert_eq!(self.returning, None, "came back without a record");
+        assert_eq!(self.resolving, None, "not resolved");
+        assert_eq!(self.announced, None, "a start of nothing");
+        assert!(self.notes.is_empty(), "not recorded: {:?}", self.notes);
+        let mut starting = self.starting.iter();
+        let kept = starting.find(|starting| committed && starting.durable);
+        assert!(kept.is_none(), "neither started nor withdrawn: {kept:?}");
         assert!(
             !committed || self.asked.is_empty(),
             "unanswered: {:?}",
@@ -281,23 +268,30 @@ impl Checker {
         if committed {
             self.unpausing.clear();
         }
-        self.check_views(kernel);
+        self.check_views(now, kernel);
         if !self.closing {
-            self.check_nobody_idles();
+            self.check_nobody_idles(now);
         }
     }
 
     fn judge(&mut self, output: &Output, committed: bool, now: u64, kernel: &Kernel) {
+        if let Some(batch) = self.announced {
+            assert!(is_of_start(output, batch), "{batch} has not started");
+        }
         match output {
             Output::Admitted {
                 ticket,
                 batch,
                 position,
             } => self.admit(*ticket, *batch, *position, now),
-            Output::Refused { ticket, .. } => match self.asked.remove(ticket) {
+            Output::Refused { ticket, refusal } => match self.asked.remove(ticket) {
                 Some(Request::FailUndecodable(batch)) => {
                     let book = &self.books[&batch];
                     assert!(book.stage.has_ended(), "{book:?}");
+                }
+                Some(Request::Resolve(batch, index)) => {
+                    assert_eq!(*refusal, Refusal::NotInDoubt);
+                    assert!(!self.is_in_doubt(batch, index), "{index} of {batch}");
                 }
                 Some(Request::Submit { .. } | Request::Resume(_)) => {}
                 other => unreachable!("{other:?} was refused"),
@@ -307,22 +301,20 @@ impl Checker {
                 assert!(committed, "an answer without a commit");
                 self.acknowledge(*ticket);
             }
-            Output::Start(slice) => self.start(slice),
+            Output::Start(slice) => self.start(slice, committed, now),
             Output::Close { batch } => {
                 let book = self.book(*batch);
                 assert!(book.stage.may_start());
                 book.closed = true;
                 book.was_stopped = true;
             }
-            Output::Recall { slice } => {
-                let out = self.slices.get_mut(slice);
-                out.expect("only slices that are out are recalled").recalled = true;
-            }
+            Output::Recall { slice } => self.recall(*slice),
             Output::Ended { batch, view } => {
                 assert!(committed, "an end without a commit");
                 let durable = &self.durable[batch];
                 assert!(durable.stage.has_ended());
-                assert_eq!((view.succeeded, view.failed), durable.recount());
+                let counts = (view.succeeded, view.failed, view.in_doubt);
+                assert_eq!(counts, durable.recount());
                 assert!(std::mem::take(&mut self.book(*batch).present));
             }
             Output::Moved { batch, position } => self.moved(*batch, *position),
@@ -424,6 +416,13 @@ impl Checker {
                 assert!(book.stage == Stage::Queued || book.closed, "{book:?}");
             }
             Some(Request::FailUndecodable(batch)) => assert!(self.durable[&batch].fails),
+            Some(Request::Resolve(batch, index)) => {
+                let outcome = self.durable[&batch].items[usize::from(index)].outcome;
+                assert!(matches!(
+                    outcome,
+                    Some(Outcome::Succeeded | Outcome::Failed)
+                ));
+            }
             // Another may have come since: what is in force then is looked at when all is out.
             Some(Request::Pause | Request::Unpause) => {}
             None => unreachable!("{ticket:?} was answered before"),
@@ -432,11 +431,18 @@ impl Checker {
 
     fn record(&mut self, batch: BatchId, event: &Event, now: u64, kernel: &Kernel) {
         let in_flight = self.items_out(batch).next().is_some();
+        let ahead = self.may_start_ahead(batch);
         let book = self.book(batch);
         let all_final = book.items.iter().all(|item| item.outcome.is_some());
         let stage = match (event, book.stage) {
-            (Event::Started { .. }, Stage::Queued) if book.started => Stage::Running,
-            (Event::ItemsEnded { .. }, Stage::Running | Stage::Stopping) => book.stage,
+            (Event::Started { .. }, Stage::Queued) if book.started || ahead => Stage::Running,
+            (
+                Event::ItemsEnded { .. } | Event::ItemsLost { .. } | Event::ItemsReturned { .. },
+                Stage::Running | Stage::Stopping,
+            ) => book.stage,
+            (Event::ItemsStarted { .. }, Stage::Running) => book.stage,
+            (Event::Suspected { .. } | Event::Charged { .. }, stage) if !stage.has_ended() => stage,
+            (Event::Resolved { .. }, stage) if book.present => stage,
             (Event::StopRequested { .. }, Stage::Running) => Stage::Stopping,
             (Event::StopRequested { .. }, Stage::Queued) if !book.started => Stage::Stopped,
             (Event::Completed { .. }, Stage::Running | Stage::Stopping) if all_final => {
@@ -453,11 +459,21 @@ impl Checker {
         book.stage = stage;
         match event {
             Event::Started { .. } => {
-                book.started = false;
+                let recorded = std::mem::take(&mut book.started);
                 book.was_started = true;
+                self.announced = (!recorded).then_some(batch);
             }
             Event::FailUndecodableRequested { .. } => book.fails = true,
             Event::ItemsEnded { items, .. } => self.items_ended(batch, items, now),
+            Event::ItemsLost { items, loss, .. } => self.items_lost(batch, items, *loss, now),
+            Event::ItemsStarted { indexes, .. } => self.items_started(batch, indexes, now),
+            Event::ItemsReturned { indexes, .. } => self.items_returned(batch, indexes),
+            Event::Suspected { indexes, .. } => self.suspected(batch, indexes),
+            Event::Charged { index, crashes, .. } => self.charged(batch, *index, *crashes),
+            Event::Resolved { item, .. } => self.resolved(batch, *item),
+            Event::Completed { .. } | Event::Stopped { .. } => {
+                assert!(book.items.iter().all(|item| !item.started), "{book:?}");
+            }
             Event::Resumed { .. } => self.resumed(batch, now, kernel),
             _ => {}
         }
@@ -479,104 +495,12 @@ impl Checker {
         self.fire(now);
     }
 
-    fn items_ended(&mut self, batch: BatchId, items: &[ItemEvent], now: u64) {
-        let given = std::mem::take(&mut self.given);
-        assert_eq!(given.len(), items.len());
-        let retry = self.specs[self.books[&batch].operation].retry.clone();
-        let book = self.book(batch);
-        for (event, given) in items.iter().zip(given) {
-            assert_eq!((event.index, event.attempt), (given.index, given.attempt));
-            let item = &mut book.items[usize::from(event.index)];
-            assert!(item.outcome.is_none(), "a second outcome");
-            assert_eq!(event.attempt, item.attempts + 1);
-            assert!(event.attempt <= retry.max_attempts());
-            item.attempts = event.attempt;
-            item.due = None;
-            match event.fate {
-                Fate::Succeeded => item.outcome = Some(true),
-                Fate::Failed => item.outcome = Some(false),
-                Fate::InDoubt => unreachable!("no item here is in doubt"),
-                Fate::Retry { due } => {
-                    assert!(event.attempt < retry.max_attempts());
-                    assert!((now..=now + retry.longest_wait_ms()).contains(&due.0));
-                    item.due = Some(due.0);
-                    // The kernel fires what is due right after.
-                    item.until = item.due.filter(|due| *due > now);
-                }
-            }
-        }
-    }
-
-    fn start(&mut self, slice: &Slice) {
-        let operation = slice.operation.0;
-        let spec = self.specs[operation].clone();
-        assert!(self.runs(operation) && !self.closing);
-        assert_eq!(slice.exactly_once, spec.is_exactly_once());
-        assert!((1..=limits::SLICE_ITEMS as usize).contains(&slice.items.len()));
-        let durable = self.durable.get(&slice.batch);
-        assert!(
-            durable.is_some_and(|book| book.stage.may_start() && book.placed),
-            "not durable: {slice:?}"
-        );
-        assert!(self.books[&slice.batch].come, "too early: {slice:?}");
-        self.check_priority(slice.batch);
-        let mut keys = BTreeSet::new();
-        for item in &slice.items {
-            let key = self.check_startable(slice.batch, *item);
-            assert!(key == 0 || keys.insert(key), "a key twice in {slice:?}");
-        }
-        let book = self.book(slice.batch);
-        assert_eq!(book.operation, operation);
-        book.started |= book.stage == Stage::Queued;
-        let out = Out {
-            slice: slice.clone(),
-            ended: 0,
-            recalled: false,
-        };
-        assert!(self.slices.insert(slice.id, out).is_none());
-        assert!(self.leased() <= 2);
-        assert!(
-            spec.concurrency
-                .is_none_or(|limit| self.slices_of(operation) <= limit as usize)
-        );
-        assert!(self.slices.len() <= 2 * self.workers + 1);
-    }
-
-    /// Returns the item's key.
-    fn check_startable(&self, batch: BatchId, item: SliceItem) -> u64 {
-        let book = &self.books[&batch];
-        let index = usize::from(item.index);
-        let books = &book.items[index];
-        assert!(
-            book.stage.may_start() && !book.closed,
-            "{item:?} of {book:?}"
-        );
-        assert!(
-            books.outcome.is_none() && books.until.is_none(),
-            "{item:?} {books:?}"
-        );
-        assert_eq!(item.attempt, books.attempts + 1);
-        assert!(
-            self.items_out(batch).all(|out| out.index != item.index),
-            "in two slices"
-        );
-        let key = book.key(index);
-        if key != 0 {
-            assert_eq!(self.head(book.operation, key), Some((book.position, index)));
-            assert!(
-                !self.key_runs(book.operation, key),
-                "key {key} runs already"
-            );
-        }
-        key
-    }
-
-    fn book(&mut self, batch: BatchId) -> &mut Book {
+    pub(super) fn book(&mut self, batch: BatchId) -> &mut Book {
         self.books.get_mut(&batch).expect("a known batch")
     }
 
     /// The process ends: what was not durable is gone, and unfinished batches are read back.
-    pub(super) fn crash(&mut self, now: u64) {
+    pub(super) fn crash(&mut self, marks: &[Mark], now: u64) {
         for batch in &self.acknowledged {
             assert!(
                 self.durable.contains_key(batch),
@@ -593,8 +517,14 @@ impl Checker {
             book.wait_again(now, self.specs[book.operation].retry.longest_wait_ms());
         }
         self.slices.clear();
+        self.starting.clear();
+        self.handed_out.clear();
         self.asked.clear();
         self.given.clear();
+        self.returning = None;
+        self.resolving = None;
+        self.notes.clear();
+        self.expect_losses(marks);
         self.paused_next.clone_from(&self.paused_durable);
         self.paused.clone_from(&self.paused_durable);
         for (operation, spec) in self.specs.iter_mut().enumerate() {
@@ -606,4 +536,13 @@ impl Checker {
         self.failed = false;
         self.fire(now);
     }
+}
+
+/// Whether this records what a batch starts with.
+fn is_of_start(output: &Output, of: BatchId) -> bool {
+    let Output::Record { batch, event } = output else {
+        return false;
+    };
+    let starts = matches!(event, Event::ItemsStarted { .. } | Event::ItemsLost { .. });
+    *batch == of && starts
 }

@@ -159,3 +159,19 @@ fn a_suspect_that_waits_for_its_retry_holds_nobody_up() {
         .collect();
     assert_eq!(started, [(1, Some(1)), (2, None)]);
 }
+
+#[test]
+fn a_charge_that_ends_an_item_ends_its_wait_for_a_retry() {
+    let mut spec = super::rig::retrying(3, 1_000);
+    spec.crashes = Some(1);
+    let mut rig = Rig::new(&[spec], 1);
+    let batch = rig.submit(OP, 2);
+    crashed(&mut rig, &[mark(batch, &[0], None)]);
+    let slice = rig.slices_of(batch)[0].id;
+    rig.end_all(slice, Verdict::Retryable);
+    crashed(&mut rig, &[mark(batch, &[0], Some(1))]);
+    assert_eq!(rig.view(batch).failed, 1);
+    assert_eq!(rig.next_wake(), None);
+    rig.run_all();
+    assert!(rig.kernel.view(batch).is_none());
+}
