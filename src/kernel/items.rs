@@ -86,6 +86,11 @@ impl Items {
         self.waiting.iter().map(|(index, due)| (*index, *due))
     }
 
+    /// When a waiting item runs again.
+    pub(crate) fn due(&self, index: u16) -> Option<Timestamp> {
+        self.waiting.get(&index).copied()
+    }
+
     /// The number of the attempt that `index` would make next.
     pub(crate) fn next_attempt(&self, index: u16) -> u32 {
         self.attempts

@@ -87,13 +87,12 @@ impl Kernel {
         if limit.is_none_or(|limit| crashes < limit) {
             return;
         }
-        let attempt = member
-            .state
-            .items()
-            .map_or(1, |items| items.next_attempt(index));
-        // It may have waited for a retry.
-        self.timers
-            .retain(|(_, waiting, at)| (*waiting, *at) != (batch, index));
+        let items = member.state.items();
+        let attempt = items.map_or(1, |items| items.next_attempt(index));
+        if let Some(due) = items.and_then(|items| items.due(index)) {
+            // It waited for a retry.
+            self.timers.remove(&(due, batch, index));
+        }
         let fate = Fate::Failed;
         let lost = vec![ItemEvent {
             index,
