@@ -8,6 +8,7 @@ use super::writer::Writer;
 use crate::kernel::{BatchId, Event, Fate, Loss, OperationIndex, Timestamp};
 use crate::limits;
 use crate::observe;
+use crate::store::compaction;
 use crate::store::journal::{self, Block, SegmentBuilder};
 use crate::store::record::{
     Header, INDEXES_PER_PART, KEY_HASHES_PER_PART, Origin, PausedOperation, Summary, Unfinished,
@@ -389,7 +390,7 @@ impl Writer {
             segments.push((key.to_vec(), value));
         }
         segments.extend(last);
-        let compacted = journal::compact(batch, &segments)?;
+        let compacted = compaction::compact(batch, &segments)?;
         for (key, _) in segments {
             self.round.rows.remove(key);
         }

@@ -7,6 +7,7 @@
 
 pub(crate) mod backup;
 pub(crate) mod codec;
+pub(crate) mod compaction;
 mod copy;
 mod directory;
 pub(crate) mod journal;
@@ -160,7 +161,7 @@ pub(crate) fn decode_any(bytes: &[u8]) {
             segment.for_each(drop);
         }
         let rows = [(segment_key.clone(), value.clone())];
-        let _ = journal::compact(batch, &rows);
+        let _ = compaction::compact(batch, &rows);
     }
     let _ = decode_part::<&str>(bytes);
     let _ = keys::name(bytes);
