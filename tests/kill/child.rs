@@ -319,8 +319,10 @@ fn stop(batch: &Batch) -> Lived<()> {
 fn resume(batch: &Batch) -> Lived<()> {
     let id = batch.id();
     say(&format!("resuming {id} {}", work::now_ms()));
-    unless_deleted(batch.resume())?;
-    say(&format!("resumed {id}"));
+    // One that has just been deleted for its age does not go on.
+    if unless_deleted(batch.resume())?.is_some() {
+        say(&format!("resumed {id}"));
+    }
     Ok(())
 }
 
