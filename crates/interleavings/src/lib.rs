@@ -59,7 +59,7 @@ mod handler {
 
 mod store;
 
-#[allow(unused_imports)]
+#[allow(unused_imports, reason = "the models use a part of what it gives out")]
 #[path = "../../../src/kernel/mod.rs"]
 mod kernel;
 #[path = "../../../src/limits.rs"]
