@@ -176,7 +176,7 @@ pub(crate) struct Kernel {
     /// Batches with suspects.
     pub(super) quarantine: BTreeSet<BatchId>,
     pub(super) next_batch: u64,
-    next_position: u64,
+    last_position: u64,
     pub(super) next_slice: u64,
     next_turn: u64,
     pub(super) closing: bool,
@@ -206,7 +206,7 @@ impl Kernel {
             alone: None,
             quarantine: BTreeSet::new(),
             next_batch: next_batch.0,
-            next_position: 0,
+            last_position: 0,
             next_slice: 0,
             next_turn: 0,
             closing: false,
@@ -227,7 +227,7 @@ impl Kernel {
         batches.sort_by_key(|batch| (batch.position, batch.batch));
         for recovered in batches {
             let batch = recovered.batch;
-            self.next_position = self.next_position.max(recovered.position + 1);
+            self.last_position = self.last_position.max(recovered.position);
             let longest_wait_ms = self.lane(recovered.operation).spec.retry.longest_wait_ms();
             let latest = now.plus_ms(longest_wait_ms);
             self.enter(recovered, latest);
@@ -329,6 +329,19 @@ impl Kernel {
     #[cfg(test)]
     pub(crate) fn unfinished(&self) -> usize {
         self.batches.len()
+    }
+
+    /// Whether nothing is left of batches that have ended.
+    #[cfg(test)]
+    pub(crate) fn remembers_nothing(&self) -> bool {
+        self.batches.is_empty()
+            && self.slices.is_empty()
+            && self.timers.is_empty()
+            && self.delayed.is_empty()
+            && self.leased == 0
+            && self.alone.is_none()
+            && self.quarantine.is_empty()
+            && self.lanes.iter().all(Lane::is_idle)
     }
 
     /// Whether an item that could not be decoded holds up the operation.
@@ -596,8 +609,8 @@ impl Kernel {
     }
 
     pub(super) fn take_position(&mut self) -> u64 {
-        self.next_position += 1;
-        self.next_position
+        self.last_position += 1;
+        self.last_position
     }
 
     /// Puts a batch behind all others of its priority.

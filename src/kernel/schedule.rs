@@ -36,6 +36,11 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
+    #[cfg(test)]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.slices == 0 && self.ready.is_empty() && self.order.is_empty()
+    }
+
     pub(crate) fn new(spec: OperationSpec) -> Self {
         Self {
             paused: spec.paused,

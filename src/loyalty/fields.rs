@@ -126,11 +126,13 @@ pub(super) fn diagnose<T: Fields>(json: &str, failure: Failure) -> Failure {
     match T::FIELDS.iter().find_map(|field| wrong(&item, field)) {
         Some(wrong) => wrong,
         // Something the table does not know, such as a field that is there twice.
-        None => Failure {
-            code: codes::INVALID_VALUE.to_owned(),
-            ..failure
-        },
+        None => with_code(failure, codes::INVALID_VALUE),
     }
+}
+
+fn with_code(mut failure: Failure, code: &str) -> Failure {
+    code.clone_into(&mut failure.code);
+    failure
 }
 
 type Members<'a> = BTreeMap<String, &'a RawValue>;
@@ -147,10 +149,7 @@ fn wrong(item: &Members<'_>, field: &Field) -> Option<Failure> {
         Found::Value(json) if field.kind == Kind::Time => {
             let expected = field.kind.expected();
             let invalid = codes::invalid(field.name, json, expected);
-            Some(Failure {
-                code: codes::INVALID_TIME.to_owned(),
-                ..invalid
-            })
+            Some(with_code(invalid, codes::INVALID_TIME))
         }
         Found::Value(json) => Some(codes::invalid(field.name, json, field.kind.expected())),
         Found::Missing if field.required => Some(codes::missing(field.name)),

@@ -91,6 +91,11 @@ impl SteppedWriter {
         self.0.sees_overdue()
     }
 
+    /// Has the slices that wait for the lease run in the wrong order.
+    pub(crate) fn turn_leased_round(&self) {
+        self.0.turn_leased_round();
+    }
+
     /// Goes once around the loop of [`Writer::run`], unless it would wait.
     pub(crate) fn step(self) -> WriterStep {
         let mut writer = self.0;

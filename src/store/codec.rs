@@ -150,6 +150,34 @@ mod tests {
     }
 
     #[test]
+    fn a_record_with_more_or_less_than_its_parts_does_not_decode() -> Result<(), StoreError> {
+        let (short, whole) = (encode(b"xyz", &1u32)?, encode(b"xyz", &(1u32, 2u32))?);
+        let why = |error: StoreError| error.0;
+        let long = decode::<u32>(b"xyz", &whole).map_err(why);
+        assert_eq!(
+            long,
+            Err("record of unknown kind (3 bytes): 1 bytes too many".to_owned())
+        );
+        assert!(decode::<(u32, u32)>(b"xyz", &short).is_err());
+        let cut = open(b"xyz", &short[..FRAME_BYTES - 1]).map_err(why);
+        assert_eq!(
+            cut,
+            Err("record of unknown kind (3 bytes): 8 bytes are too few".to_owned())
+        );
+        let mut newer = short.to_vec();
+        newer[0] = VERSION + 1;
+        let newer = open(b"xyz", &newer).map_err(why);
+        assert_eq!(
+            newer,
+            Err(format!(
+                "record of unknown kind (3 bytes): version {} is not {VERSION}",
+                VERSION + 1
+            ))
+        );
+        Ok(())
+    }
+
+    #[test]
     fn a_corrupt_length_is_an_error_and_no_allocation() {
         let huge = [0xFD, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F];
         assert!(decode_part::<Vec<u64>>(&huge).is_err());

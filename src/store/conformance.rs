@@ -279,6 +279,15 @@ fn follow_a_map<B: Bench>(steps: Vec<Step>) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// So many cases, or as many as `PROPTEST_CASES` says.
+fn cases(cases: u32) -> ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES").ok();
+    ProptestConfig {
+        cases: asked.and_then(|asked| asked.parse().ok()).unwrap_or(cases),
+        ..ProptestConfig::default()
+    }
+}
+
 /// Tests of the contract for one bench.
 macro_rules! contract_of {
     ($module:ident, $bench:ty, $cases:expr, [$($claim:ident),* $(,)?]) => {
@@ -293,7 +302,7 @@ macro_rules! contract_of {
             )*
 
             proptest! {
-                #![proptest_config(ProptestConfig::with_cases($cases))]
+                #![proptest_config(cases($cases))]
 
                 #[test]
                 fn any_commits_scans_and_reopenings_follow_a_map(

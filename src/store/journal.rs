@@ -519,6 +519,35 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_segment_is_read_up_to_where_it_makes_no_sense_and_no_further() {
+        let mut bytes = Unsealed::with_capacity(64);
+        bytes.append(&Entry::Started { at: Timestamp(7) }).unwrap();
+        bytes.append_encoded(&[0xff; 9]);
+        let key = keys::segment(BATCH, 0);
+        let value = bytes.seal(&key);
+        let mut segment = Segment::open(BATCH, &key, &value).unwrap();
+        let started = Entry::Started { at: Timestamp(7) };
+        assert_eq!(segment.next().unwrap().unwrap(), started);
+        let error = segment.next().unwrap().unwrap_err();
+        assert!(error.0.starts_with("journal of batch 3: "), "{error:?}");
+        assert!(segment.next().is_none());
+        assert!(segment.remaining().is_empty());
+    }
+
+    #[test]
+    fn only_an_item_that_failed_is_retried() {
+        let mut block = Block::default();
+        let end = End::Succeeded("1");
+        let item = ItemEntry {
+            index: 0,
+            attempt: 1,
+            end,
+        };
+        block.push(item).unwrap();
+        assert!(retried(block.entry(0), Timestamp(9)).is_err());
+    }
+
+    #[test]
     fn segments_stay_below_the_value_limit_with_the_largest_outputs() {
         let output = format!("{:?}", "x".repeat(limits::PAYLOAD_BYTES - 2));
         let mut builder = SegmentBuilder::new();

@@ -505,6 +505,35 @@ fn a_full_verification_at_open_refuses_and_a_quick_one_does_not() {
 }
 
 #[test]
+fn what_recovery_cannot_go_on_from_is_damage_without_a_verification_too() {
+    type Wrong = fn(&dyn Store, &mut Group);
+    let wrong: [(&str, Wrong); 4] = [
+        ("batch 1 is both ended and unfinished", |_, group| {
+            put(group, keys::unfinished(ONE), &Unfinished { position: 1 });
+        }),
+        ("3 entries for 20 items", |_, group| {
+            put(group, keys::key_hashes(FOUR, 0), &vec![1_u64, 2, 3]);
+        }),
+        ("ordering keys of batch 4 are missing", |_, group| {
+            group.remove(keys::key_hashes(FOUR, 0));
+        }),
+        ("journal of batch 4: ", |_, group| {
+            let key = keys::segment(FOUR, 0);
+            let mut segment = Unsealed::with_capacity(64);
+            segment.append_encoded(&[0xff; 9]);
+            group.put(key.clone(), segment.seal(&key));
+        }),
+    ];
+    for (says, wrong) in wrong {
+        let queue = Queue::builder("").register(Add).verify(Verify::Quick);
+        match queue.open_in_memory(&with(wrong)) {
+            Err(OpenError::Damaged { what, .. }) => assert!(what.contains(says), "{what}"),
+            other => panic!("{says}: not refused: {other:?}"),
+        }
+    }
+}
+
+#[test]
 fn what_a_failure_says_must_be_json_too() {
     let disk = with(|store, group| {
         let at = Timestamp(1);

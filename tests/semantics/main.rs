@@ -30,6 +30,7 @@ mod registration;
 mod retries;
 mod retry_failed;
 mod scheduling;
+mod shown;
 mod shutdown;
 mod stats;
 mod steering;

@@ -48,6 +48,7 @@ canaries! {
     effects_before_their_outcome_are_noticed: EffectsBeforeOutcomes, EffectsAreOutcomes;
     a_worker_that_begins_what_was_taken_back_is_noticed: HeedlessWorkers, AttemptsAreCounted, StopHoldsItems,
         PauseHoldsItems, KeysAreOrdered, ConcurrencyIsLimited, DeletedIsGone, OnceIsOnce;
+    a_slice_that_is_begun_before_an_earlier_one_is_noticed: LatestLeasedFirst, ItemsAreOrdered;
     a_batch_that_recovery_overlooks_is_noticed: OverlookedBatch, StoreIsSound;
     a_forgotten_idempotency_key_is_noticed: ForgottenKeys, KeyIsOneBatch;
     forgotten_ordering_keys_are_noticed: NoOrder, KeysAreOrdered;

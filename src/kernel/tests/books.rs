@@ -67,6 +67,9 @@ impl Checker {
         assert_eq!(kernel.slices_in_flight(), self.outs().count());
         let present = self.books.values().filter(|book| book.present).count();
         assert_eq!(kernel.unfinished(), present);
+        if present == 0 && kernel.slices_in_flight() == 0 {
+            assert!(kernel.remembers_nothing(), "{kernel:?}");
+        }
         self.check_wake(now, kernel);
         for (batch, book) in self.books.iter().filter(|(_, book)| book.present) {
             let view = kernel.view(*batch).expect("a present batch is shown");
@@ -84,6 +87,7 @@ impl Checker {
                 .filter(|item| item.until.is_some())
                 .count();
             assert_eq!((view.phase, view.position), (phase, book.position));
+            assert_eq!(view.ended_at.is_some(), book.stage.has_ended());
             let counts = (view.succeeded, view.failed, view.in_doubt);
             assert_eq!(counts, book.recount());
             assert_eq!(view.in_flight as usize, self.items_out(*batch).count());

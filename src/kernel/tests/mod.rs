@@ -16,6 +16,7 @@ mod disk;
 mod endings;
 mod hand_outs;
 mod items;
+mod moments;
 mod operations;
 mod ordering;
 mod plans;

@@ -140,6 +140,21 @@ fn a_few_slow_items_are_spread_over_the_workers() {
 }
 
 #[test]
+fn items_of_fast_operations_and_leased_ones_stay_together() {
+    let sizes = |rig: &Rig| -> Vec<_> { rig.out().iter().map(|out| out.items.len()).collect() };
+    let mut rig = Rig::new(&[at_least_once()], 4);
+    warm_up(&mut rig, OP, FAST_US);
+    rig.submit(OP, 200);
+    rig.commit();
+    assert_eq!(sizes(&rig), [200]);
+
+    let mut rig = Rig::new(&[exactly_once()], 4);
+    rig.submit(OP, 8);
+    rig.commit();
+    assert_eq!(sizes(&rig), [8]);
+}
+
+#[test]
 fn at_most_one_lease_holders_worth_of_exactly_once_items_is_out() {
     let mut rig = Rig::new(&[exactly_once(), exactly_once()], 8);
     for item_us in [FAST_US, SLOW_US] {
@@ -295,4 +310,29 @@ fn no_more_than_two_slices_a_worker_and_one_are_out() {
             rig.end_all(oldest, Verdict::Succeeded);
         }
     }
+}
+
+/// Two slices a worker, of which the leased ones count as one: a worker that has one takes the next without a gap.
+#[test]
+fn the_second_leased_slice_is_out_beside_as_many_others_and_the_first_is_not() {
+    let mut rig = Rig::new(&[at_least_once(), exactly_once()], 3);
+    warm_up(&mut rig, OP, FAST_US);
+    warm_up(&mut rig, SECOND_OP, FAST_US);
+    let leased = |rig: &Rig| rig.out().iter().filter(|slice| slice.exactly_once).count();
+
+    let free = rig.submit(OP, 5_000);
+    rig.commit();
+    // One more is out, of a batch that the rig has put beside.
+    assert_eq!(rig.out().len(), 7);
+    rig.submit(SECOND_OP, 5_000);
+    rig.commit();
+    assert_eq!((rig.out().len(), leased(&rig)), (7, 0));
+
+    for _ in 0..6 {
+        let oldest = rig.slices_of(free)[0].id;
+        rig.end_all(oldest, Verdict::Succeeded);
+        let others = rig.out().len() - leased(&rig);
+        assert!(others + leased(&rig).min(1) <= 7, "{others} others");
+    }
+    assert_eq!((rig.out().len(), leased(&rig)), (8, 2));
 }

@@ -190,6 +190,9 @@ impl World {
                 return false;
             }
             WriterStep::Worked(writer) => {
+                if self.is(Sabotage::LatestLeasedFirst) {
+                    writer.turn_leased_round();
+                }
                 process.writer = Some(writer);
                 process.let_relief_in();
                 self.checker().writer_looked(since_ms);

@@ -27,6 +27,8 @@ pub enum Sabotage {
     EffectsBeforeOutcomes,
     /// Workers begin slices that the writer has taken back.
     HeedlessWorkers,
+    /// Of the slices that wait for the lease the latest is begun first.
+    LatestLeasedFirst,
     /// Opening overlooks an unfinished batch.
     OverlookedBatch,
     /// The store forgets the idempotency keys.
