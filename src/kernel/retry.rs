@@ -3,6 +3,7 @@
 use super::BatchId;
 use crate::limits;
 use std::time::Duration;
+use twox_hash::XxHash3_64;
 
 /// How often, and after what wait, an item that failed with a retryable failure runs again.
 ///
@@ -88,7 +89,8 @@ impl RetryPolicy {
             .first_wait_ms
             .saturating_mul(growth)
             .min(self.longest_wait_ms);
-        let draw = mix(mix(mix(batch.0) ^ u64::from(index)) ^ u64::from(attempt));
+        let attempt = [u32::from(index), attempt].map(u32::to_le_bytes);
+        let draw = XxHash3_64::oneshot_with_seed(batch.0, attempt.as_flattened());
         Some(wait_ms - draw % (wait_ms / 4 + 1))
     }
 
@@ -108,17 +110,10 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The finalizer of SplitMix64 (Steele, Lea, Flood 2014): spreads neighbouring numbers.
-fn mix(x: u64) -> u64 {
-    let x = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    x ^ (x >> 31)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     const BATCH: BatchId = BatchId(7);
 
@@ -156,11 +151,14 @@ mod tests {
 
     #[test]
     fn items_that_failed_together_do_not_return_together() {
-        let policy = RetryPolicy::exponential(3, Duration::from_secs(10));
-        let waits: std::collections::BTreeSet<_> = (0..1_000)
-            .map(|i| policy.wait_ms_after(BATCH, i, 1))
-            .collect();
-        assert!(waits.len() > 500, "{} different waits", waits.len());
+        let policy = RetryPolicy::exponential(1_000, Duration::from_secs(10)).factor(1);
+        let spread = |wait: fn(&RetryPolicy, u16) -> Option<u64>| {
+            let waits: BTreeSet<_> = (0..1_000).map(|n| wait(&policy, n)).collect();
+            assert!(waits.len() > 600, "{} different waits", waits.len());
+        };
+        spread(|policy, n| policy.wait_ms_after(BATCH, n, 1));
+        spread(|policy, n| policy.wait_ms_after(BATCH, 0, n.into()));
+        spread(|policy, n| policy.wait_ms_after(BatchId(n.into()), 0, 1));
     }
 
     #[test]

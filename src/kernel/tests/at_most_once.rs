@@ -1,8 +1,9 @@
 //! Items that run at most once: what is put out between the record of their start and the start.
 
-use super::rig::{OP, Rig, SECOND_OP, at_least_once, at_most_once, ended, records, starts};
+use super::rig::{OP, Rig, SECOND_OP, acks, at_least_once, at_most_once, ended, records, starts};
 use crate::kernel::{
-    Event, Fate, Input, ItemEvent, Loss, OperationSpec, RateLimit, Timestamp, Verdict,
+    Event, Fate, Input, ItemEvent, Loss, OperationSpec, Output, RateLimit, Refusal, Timestamp,
+    Verdict,
 };
 use crate::limits;
 use std::time::Duration;
@@ -64,6 +65,54 @@ fn a_crash_before_the_record_is_durable_leaves_no_doubt_and_one_after_it_does() 
         let counts = (view.succeeded, view.failed, view.in_doubt);
         assert_eq!(counts, (0, 0, if commits == 2 { 2 } else { 0 }));
     }
+}
+
+#[test]
+fn an_item_in_doubt_is_settled_once_while_its_batch_goes_on() {
+    let mut rig = Rig::new(&[at_most_once()], 1);
+    let batch = rig.submit(OP, 40);
+    rig.commit();
+    rig.commit();
+    let lost = rig.slices_of(batch)[0].items.len() as u32;
+    rig.crash();
+    rig.commit();
+    let counts = |rig: &Rig| {
+        let view = rig.view(batch);
+        (view.succeeded, view.failed, view.in_doubt)
+    };
+    assert_eq!(counts(&rig), (0, 0, lost));
+    let resolve = |rig: &mut Rig, index, succeeded| {
+        let ticket = rig.ticket();
+        let input = Input::ResolveRequested {
+            ticket,
+            batch,
+            index,
+            succeeded,
+        };
+        (ticket, rig.feed(input))
+    };
+    for (index, succeeded) in [(3, true), (0, false)] {
+        let (ticket, out) = resolve(&mut rig, index, succeeded);
+        assert!(acks(&out).is_empty(), "it is not durable");
+        let events = records(&out);
+        assert!(matches!(
+            &events[..],
+            [(id, Event::Resolved { item, .. })] if *id == batch && item.index == index
+        ));
+        assert_eq!(acks(&rig.commit()), [ticket]);
+    }
+    assert_eq!(counts(&rig), (1, 1, lost - 2));
+    for index in [0, 3, 39, 40] {
+        let (ticket, out) = resolve(&mut rig, index, true);
+        let refusal = Refusal::NotInDoubt;
+        assert!(
+            out.contains(&Output::Refused { ticket, refusal }),
+            "{index}"
+        );
+    }
+    assert_eq!(counts(&rig), (1, 1, lost - 2));
+    rig.run_all();
+    assert_eq!(rig.disk.durable[&batch].state().succeeded, 40 - lost + 1);
 }
 
 #[test]

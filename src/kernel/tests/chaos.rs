@@ -202,7 +202,8 @@ impl World {
                 index,
                 succeeded,
             } => {
-                if let Some(batch) = self.pick_batch(pick) {
+                let doubted = self.pick_doubted(pick);
+                if let Some(batch) = doubted.or_else(|| self.pick_batch(pick)) {
                     self.resolve(batch, index, succeeded);
                 }
             }
@@ -342,6 +343,17 @@ impl World {
             index,
             succeeded,
         });
+    }
+
+    /// A batch that the kernel knows, with items in doubt.
+    fn pick_doubted(&self, pick: usize) -> Option<BatchId> {
+        let books = || {
+            let known = |batch| (batch, &self.checker.books[batch]);
+            let acknowledged = self.checker.acknowledged.iter().map(known);
+            acknowledged.filter(|(_, book)| book.present && book.recount().2 > 0)
+        };
+        let at = pick.checked_rem(books().count())?;
+        books().nth(at).map(|(batch, _)| *batch)
     }
 
     fn pick_batch(&self, pick: usize) -> Option<BatchId> {

@@ -27,4 +27,5 @@ mod retrying;
 mod rig;
 mod scale;
 mod stopping;
+mod time_outs;
 mod turns;
