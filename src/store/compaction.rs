@@ -82,6 +82,7 @@ mod tests {
     use super::*;
     use crate::kernel::{BatchState, Event, Fate, ItemEvent, Loss};
     use proptest::prelude::*;
+    use std::collections::BTreeMap;
 
     fn fold(total: u32, events: &[Event]) -> BatchState {
         let mut state = BatchState::queued(total);
@@ -305,6 +306,20 @@ mod tests {
         rows.extend(number(BATCH, first, builder.finish()));
     }
 
+    /// What became of each item at last, and when.
+    fn ends(events: &[Event]) -> BTreeMap<u16, (Timestamp, ItemEvent)> {
+        let mut ends = BTreeMap::new();
+        for event in events {
+            let (at, items) = match event {
+                Event::ItemsEnded { at, items } | Event::ItemsLost { at, items, .. } => (at, items),
+                Event::Resolved { at, item } => (at, &vec![*item]),
+                _ => continue,
+            };
+            ends.extend(items.iter().map(|item| (item.index, (*at, *item))));
+        }
+        ends
+    }
+
     proptest! {
         #[test]
         fn a_compacted_journal_adds_up_to_the_same(runs in runs()) {
@@ -317,6 +332,7 @@ mod tests {
                 let compacted: Vec<_> = number(BATCH, 0, compact(BATCH, &rows).unwrap()).collect();
                 prop_assert!(compacted.len() <= rows.len());
                 prop_assert_eq!(&fold(u32::from(ITEMS), &events_of(&compacted)), &state);
+                prop_assert_eq!(ends(&events_of(&compacted)), ends(&events_of(&rows)));
                 if run.compacts {
                     rows = compacted;
                 }

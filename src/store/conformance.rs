@@ -325,7 +325,7 @@ macro_rules! contract_of {
     };
 }
 
-contract_of!(sled, OnSled, 24);
+contract_of!(sled, OnSled, 100);
 contract_of!(memory, InMemory, 256);
 
 /// A commit that fails is not known to be done or not, and there is no going on without reopening.
