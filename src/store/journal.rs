@@ -519,6 +519,102 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn segments_are_filled_before_another_is_begun() {
+        for length in [1, 500, 9_000, 33_000, limits::PAYLOAD_BYTES - 2] {
+            let output = format!("{:?}", "x".repeat(length));
+            let mut builder = SegmentBuilder::new();
+            let mut entry_bytes = 0;
+            for index in 0..300 {
+                let mut block = Block::default();
+                let end = End::Succeeded(&output);
+                let item = ItemEntry {
+                    index,
+                    attempt: 1,
+                    end,
+                };
+                block.push(item).unwrap();
+                entry_bytes = block.bytes();
+                assert!(
+                    (length..length + 32).contains(&entry_bytes),
+                    "{entry_bytes}"
+                );
+                builder.item(Timestamp(5), block.entry(0)).unwrap();
+            }
+            let gathered = builder.bytes();
+            let segments: Vec<usize> = builder
+                .finish()
+                .iter()
+                .map(|segment| segment.encoded().len())
+                .collect();
+            let (last, full) = segments.split_last().unwrap();
+            assert!((1..=limits::PACKED_BYTES).contains(last));
+            for bytes in full {
+                // But for the time of what is in it, and the fixed part of an entry.
+                let room = limits::PACKED_BYTES - bytes;
+                assert!(
+                    room < entry_bytes + 64,
+                    "{room} bytes are free for {entry_bytes}"
+                );
+            }
+            assert_eq!(gathered, full.len() * limits::PACKED_BYTES + last);
+        }
+    }
+
+    #[test]
+    fn a_block_knows_which_of_its_entries_failed_and_how() {
+        let mut block = Block::default();
+        let end = End::Succeeded("1");
+        let success = ItemEntry {
+            index: 0,
+            attempt: 1,
+            end,
+        };
+        block.push(failed(4, 1, "no")).unwrap();
+        block.push(success).unwrap();
+        block.push(failed(5, 1, "no")).unwrap();
+        assert_eq!(
+            block.codes().collect::<Vec<_>>(),
+            [(0, "code"), (2, "code")]
+        );
+        let lost = |loss| {
+            let item = |index, fate| ItemEvent {
+                index,
+                attempt: 1,
+                fate,
+            };
+            let retry = Fate::Retry { due: Timestamp(9) };
+            let items = [
+                item(0, Fate::InDoubt),
+                item(1, Fate::Failed),
+                item(2, retry),
+            ];
+            let block = Block::of_lost(&items, loss).unwrap();
+            let codes: Vec<_> = block
+                .codes()
+                .map(|(n, code)| (n, code.to_owned()))
+                .collect();
+            let (entry, _) = codec::decode_part::<Entry<'_>>(block.entry(0)).unwrap();
+            let Entry::Item(ItemEntry {
+                end: End::InDoubt(why),
+                ..
+            }) = entry
+            else {
+                panic!("not in doubt: {entry:?}")
+            };
+            (codes, why.into_owned())
+        };
+        let both = |code: &str| vec![(1, code.to_owned()), (2, code.to_owned())];
+        let why = "the handler did not return within 30 ms".to_owned();
+        let timeout = Loss::Timeout { after_ms: 30 };
+        assert_eq!(lost(timeout), (both(Failure::TIMED_OUT), why));
+        let why = "the process ended when the item had started, or was about to".to_owned();
+        assert_eq!(
+            lost(Loss::Crash { alone: 0 }),
+            (both(Failure::CRASHED), why)
+        );
+    }
+
+    #[test]
     fn a_segment_is_read_up_to_where_it_makes_no_sense_and_no_further() {
         let mut bytes = Unsealed::with_capacity(64);
         bytes.append(&Entry::Started { at: Timestamp(7) }).unwrap();

@@ -189,6 +189,24 @@ mod tests {
     }
 
     #[test]
+    fn each_worker_and_each_that_takes_anothers_place_has_a_slot() {
+        let dir = tempfile::tempdir().unwrap();
+        let marks = MarkFile::open(&dir.path().join("marks")).unwrap();
+        let slots = limits::WORKERS_MAX + limits::HUNG_HANDLERS;
+        for (batch, slot) in [(1, 0), (2, slots - 1), (3, slots)] {
+            marks.set(slot, &encode(BatchId(batch), None, &items(&[3])));
+        }
+        assert_eq!(marks.noted(), [mark(1, &[3], None), mark(2, &[3], None)]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_system_says_which_boot_it_is() {
+        let id = fs::read("/proc/sys/kernel/random/boot_id").unwrap();
+        assert_eq!(boot(), XxHash3_64::oneshot(&id));
+    }
+
+    #[test]
     fn marks_of_another_boot_are_none() {
         let dir = tempfile::tempdir().unwrap();
         let mut marks = MarkFile::open(&dir.path().join("marks")).unwrap();
