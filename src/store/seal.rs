@@ -190,6 +190,13 @@ fn read_slot(file: &File, slot: usize) -> io::Result<Option<(u64, Sealed)>> {
 mod tests {
     use super::*;
 
+    /// Which of the slots in a file is the newer one, for every version of the library.
+    #[test]
+    fn odd_generations_are_in_the_second_slot() {
+        let offsets = [1, 2, 3, u64::MAX].map(slot_offset);
+        assert_eq!(offsets, [4096, 0, 4096, 4096]);
+    }
+
     fn sealed(sequence: u64) -> Sealed {
         Sealed {
             sequence,
