@@ -36,11 +36,6 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    #[cfg(test)]
-    pub(crate) fn is_idle(&self) -> bool {
-        self.slices == 0 && self.ready.is_empty() && self.order.is_empty()
-    }
-
     pub(crate) fn new(spec: OperationSpec) -> Self {
         Self {
             paused: spec.paused,
@@ -122,6 +117,11 @@ impl Lane {
                 .spec
                 .concurrency
                 .is_none_or(|limit| self.slices < limit)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.slices == 0 && self.ready.is_empty() && self.order.is_empty()
     }
 
     /// Leased slices that may be out before one of this operation joins them.
