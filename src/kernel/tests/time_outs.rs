@@ -33,6 +33,17 @@ fn slice_of(rig: &Rig, batch: BatchId) -> SliceId {
     rig.slices_of(batch)[0].id
 }
 
+/// Items of key 7, the first of which has not returned in time.
+fn late_first(spec: OperationSpec) -> (Rig, BatchId, SliceId) {
+    let mut rig = Rig::new(&[spec], 4);
+    let batch = rig.submit_keyed(OP, &[7, 7]);
+    rig.commit();
+    let hung = slice_of(&rig, batch);
+    time_out(&mut rig, hung, true);
+    rig.commit();
+    (rig, batch, hung)
+}
+
 fn marked(batch: BatchId, indexes: &[u16]) -> Mark {
     Mark {
         batch,
@@ -59,12 +70,8 @@ fn a_time_out_is_final_unless_the_policy_says_otherwise() {
 
 #[test]
 fn a_late_handler_keeps_its_key_until_it_returns() {
-    let mut rig = Rig::new(&[timed()], 4);
-    let batch = rig.submit_keyed(OP, &[7, 7]);
+    let (mut rig, batch, hung) = late_first(timed());
     let behind = rig.submit_keyed(OP, &[7]);
-    rig.commit();
-    let hung = slice_of(&rig, batch);
-    time_out(&mut rig, hung, true);
     rig.commit();
     assert_eq!((rig.view(batch).failed, rig.view(batch).in_flight), (1, 0));
     assert_eq!(rig.out().len(), 1, "the late one");
@@ -84,12 +91,7 @@ fn a_late_handler_keeps_its_key_until_it_returns() {
 
 #[test]
 fn an_item_that_runs_again_keeps_its_key_when_its_late_handler_returns_first() {
-    let mut rig = Rig::new(&[again()], 4);
-    let batch = rig.submit_keyed(OP, &[7, 7]);
-    rig.commit();
-    let hung = slice_of(&rig, batch);
-    time_out(&mut rig, hung, true);
-    rig.commit();
+    let (mut rig, batch, hung) = late_first(again());
     rig.give_back(hung);
     rig.commit();
     assert!(rig.out().is_empty(), "the first item waits");
@@ -101,12 +103,7 @@ fn an_item_that_runs_again_keeps_its_key_when_its_late_handler_returns_first() {
 
 #[test]
 fn an_item_that_runs_again_waits_for_its_late_handler() {
-    let mut rig = Rig::new(&[again()], 4);
-    let batch = rig.submit_keyed(OP, &[7, 7]);
-    rig.commit();
-    let hung = slice_of(&rig, batch);
-    time_out(&mut rig, hung, true);
-    rig.commit();
+    let (mut rig, batch, hung) = late_first(again());
     rig.advance(1_500);
     assert_eq!(rig.out().len(), 1, "the late one");
     rig.give_back(hung);
