@@ -91,9 +91,13 @@ impl SteppedWriter {
         self.0.sees_overdue()
     }
 
-    /// Has the slices that wait for the lease run in the wrong order.
+    /// Has the slices that wait for the lease run in the wrong order: the defect that one line is there to prevent.
     pub(crate) fn turn_leased_round(&self) {
-        self.0.turn_leased_round();
+        let outlets = &self.0.outlets;
+        let jobs: Vec<Job> = outlets.leased_queue.try_iter().collect();
+        for job in jobs.into_iter().rev() {
+            let _ = outlets.leased.send(job);
+        }
     }
 
     /// Goes once around the loop of [`Writer::run`], unless it would wait.

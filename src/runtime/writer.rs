@@ -44,7 +44,7 @@ pub(crate) struct Writer {
     commands: Receiver<Command>,
     pub(super) kernel: Kernel,
     pub(super) committer: Committer,
-    outlets: Outlets,
+    pub(super) outlets: Outlets,
     /// The lease, while no worker holds it.
     lease: Option<Box<Tables>>,
     lessor: Lessor,
@@ -467,15 +467,6 @@ impl Writer {
             let _ = self.outlets.work.send(Work::Slice(job));
         }
         Ok(())
-    }
-
-    /// The defect that one line in order is there to prevent: who holds the lease gets the latest slice first.
-    #[cfg(feature = "testing")]
-    pub(super) fn turn_leased_round(&self) {
-        let jobs: Vec<Job> = self.outlets.leased_queue.try_iter().collect();
-        for job in jobs.into_iter().rev() {
-            let _ = self.outlets.leased.send(job);
-        }
     }
 
     fn grant_lease(&mut self) {
