@@ -15,6 +15,8 @@ use crate::kernel::{BatchId, Kernel, OperationSpec};
 use crate::limits::{self, Limits};
 use crate::observe;
 use crate::process;
+#[cfg(feature = "testing")]
+use crate::store::key_kind::KeyKind;
 use crate::store::marks::Marks;
 use crate::store::record::{FORMAT, Meta};
 use crate::store::row_sums;
@@ -215,7 +217,7 @@ pub(crate) fn recount(setup: &Setup) -> Result<BTreeSet<BatchId>, OpenError> {
     let meta = read_meta(setup)?;
     row_sums::recount(&*setup.store, &meta).map_err(damaged)?;
     let rows = setup.store.scan(&[], &keys::successor(&[u8::MAX]));
-    let batches = rows.filter_map(|row| row.map(|(key, _)| keys::goes_with(&key)).transpose());
+    let batches = rows.filter_map(|row| row.map(|(key, _)| KeyKind::of(&key)?.batch()).transpose());
     batches.collect::<Result<_, _>>().map_err(damaged)
 }
 

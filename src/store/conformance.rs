@@ -325,8 +325,8 @@ macro_rules! contract_of {
     };
 }
 
-contract_of!(sled, OnSled, 100);
-contract_of!(memory, InMemory, 256);
+contract_of!(sled, OnSled, 500);
+contract_of!(memory, InMemory, 2_000);
 
 /// A commit that fails is not known to be done or not, and there is no going on without reopening.
 /// How to make a commit fail is each store's own; sled's is in `sled_store`.

@@ -160,6 +160,10 @@ mod tests {
                 },
             ),
         ];
+        let of_a_batch = made.iter().filter(|(_, kind)| kind.batch() == Some(batch));
+        assert_eq!(of_a_batch.count(), made.len() - 2);
+        assert_eq!(KeyKind::Meta.batch(), None);
+        assert_eq!(KeyKind::Idempotency.batch(), None);
         for (key, kind) in &made {
             assert_eq!(KeyKind::of(key), Some(*kind));
             let longer = [&key[..], &[0]].concat();
@@ -175,7 +179,12 @@ mod tests {
         );
         let row = [keys::table("points"), vec![1, 2]].concat();
         assert_eq!(KeyKind::of(&row), Some(KeyKind::Row { table: "points" }));
-        let long = [keys::table("t"), vec![0; limits::TABLE_KEY_BYTES + 1]].concat();
+        let longest = [keys::table("points"), vec![0; limits::TABLE_KEY_BYTES]].concat();
+        assert_eq!(
+            KeyKind::of(&longest),
+            Some(KeyKind::Row { table: "points" })
+        );
+        let long = [&longest[..], &[0]].concat();
         for foreign in [&b""[..], b"x", b"t", b"t\x09ab", b"p", b"y\x18", &long] {
             assert_eq!(KeyKind::of(foreign), None, "{foreign:?}");
         }

@@ -175,16 +175,6 @@ pub(crate) fn batch_of(key: &[u8]) -> Option<BatchId> {
     Some(BatchId(u64::from_be_bytes(digits.try_into().ok()?)))
 }
 
-/// The batch that the row goes with when the batch is deleted.
-#[cfg(feature = "testing")]
-pub(crate) fn goes_with(key: &[u8]) -> Option<BatchId> {
-    match key.first()? {
-        b'I' => batch_of(key).map(|BatchId(id)| BatchId(!id)),
-        b'S' | b'b' | b'h' | b'o' | b'r' | b'u' | b'z' => batch_of(key),
-        _ => None,
-    }
-}
-
 pub(crate) fn idempotency(scope: &[u8; 32]) -> Vec<u8> {
     let mut key = vec![b'k'];
     key.extend(scope);
@@ -254,6 +244,110 @@ pub(crate) fn name(key: &[u8]) -> String {
 mod tests {
     use super::*;
 
+    const BATCH: BatchId = BatchId(0x0102_0304_0506_0708);
+
+    /// A store that was written by an earlier version has these.
+    #[test]
+    fn keys_are_what_they_were() {
+        let batch = [1, 2, 3, 4, 5, 6, 7, 8];
+        let complement = batch.map(|byte: u8| !byte);
+        let part = [0, 0, 0xab, 0xcd];
+        for (key, parts) in [
+            (header(BATCH), [b"b", &batch[..], &[]]),
+            (items(BATCH, 0xabcd), [b"I", &complement, &part]),
+            (key_hashes(BATCH, 0xabcd), [b"h", &batch, &part]),
+            (origin_indexes(BATCH, 0xabcd), [b"o", &batch, &part]),
+            (segment(BATCH, 0xabcd), [b"z", &batch, &part]),
+            (summary(BATCH), [b"S", &batch, &[]]),
+            (unfinished(BATCH), [b"u", &batch, &[]]),
+            (paused("send"), [b"p", b"send", &[]]),
+            (idempotency(&[7; 32]), [b"k", &[7; 32], &[]]),
+            (table("points"), [b"t", b"\x06", b"points"]),
+            (META.to_vec(), [b"m", &[], &[]]),
+        ] {
+            assert_eq!(key, parts.concat());
+        }
+        let retry = [0, 0, 0, 0, 0, 0, 0, 9];
+        let expected = [b"r", &batch[..], &retry, &part].concat();
+        assert_eq!(retried(BATCH, BatchId(9), 0xabcd), expected);
+        let fences: Vec<_> = fences().collect();
+        assert_eq!(fences.len(), 8 + 24 + 7);
+        assert_eq!((&*fences[0], &*fences[7]), (&b"I\0\0"[..], &b"I\0\x07"[..]));
+        assert_eq!((&*fences[8], &*fences[31]), (&b"y\0"[..], &b"y\x17"[..]));
+        assert_eq!(
+            (&*fences[32], &*fences[38]),
+            (&b"z\xff\0"[..], &b"z\xff\x06"[..])
+        );
+    }
+
+    #[test]
+    fn keys_are_named_and_what_applications_put_in_them_is_not() {
+        for (key, expected) in [
+            (header(BatchId(7)), "header of batch 7"),
+            (items(BatchId(7), 1), "items of batch 7"),
+            (origin_indexes(BatchId(7), 1), "origin of batch 7"),
+            (
+                retried(BatchId(7), BatchId(8), 1),
+                "retried items of batch 7",
+            ),
+            (paused("secret"), "paused operation"),
+            (key_hashes(BatchId(7), 1), "ordering keys of batch 7"),
+            (segment(BatchId(7), 1), "journal of batch 7"),
+            (summary(BatchId(7)), "summary of batch 7"),
+            (unfinished(BatchId(7)), "unfinished marker of batch 7"),
+            (idempotency(&[b's'; 32]), "idempotency key"),
+            (
+                [table("points"), b"secret".to_vec()].concat(),
+                "row of table \"points\"",
+            ),
+            (META.to_vec(), "meta"),
+            (b"b\0\0".to_vec(), "header of batch ?"),
+            (b"t\xff".to_vec(), "row of table \"?\""),
+            (b"secret".to_vec(), "of unknown kind (6 bytes)"),
+            (Vec::new(), "of unknown kind (0 bytes)"),
+        ] {
+            assert_eq!(name(&key), expected);
+        }
+    }
+
+    #[test]
+    fn ranges_begin_and_end_where_they_say() {
+        let (before, batch, after) = (BatchId(254), BatchId(255), BatchId(256));
+        let range = headers(255..256);
+        assert!(range.contains(&header(batch)));
+        assert!(!range.contains(&header(before)) && !range.contains(&header(after)));
+        let range = summaries_from(batch);
+        assert!(range.contains(&summary(batch)) && range.contains(&summary(BatchId(u64::MAX))));
+        assert!(!range.contains(&summary(before)) && !range.contains(&header(BatchId(0))));
+        let range = all_unfinished();
+        assert!(range.contains(&unfinished(BatchId(0))));
+        assert!(range.contains(&unfinished(BatchId(u64::MAX))));
+        assert!(!range.contains(&table("points")));
+        for (range, key) in [
+            (all_items(batch), items as fn(BatchId, u32) -> Vec<u8>),
+            (all_key_hashes(batch), key_hashes),
+            (all_origin_indexes(batch), origin_indexes),
+            (segments(batch), segment),
+        ] {
+            for part in [0, u32::MAX] {
+                assert!(range.contains(&key(batch, part)));
+                assert!(!range.contains(&key(before, part)));
+                assert!(!range.contains(&key(after, part)));
+            }
+        }
+        let scopes = [[0; 32], [1; 32], [u8::MAX; 32]];
+        let keys = scopes.map(|scope| idempotency(&scope));
+        let inside = |range: Range<Vec<u8>>| keys.each_ref().map(|key| range.contains(key));
+        assert_eq!(inside(idempotency_after(None)), [true; 3]);
+        assert_eq!(
+            inside(idempotency_after(Some(&keys[0]))),
+            [false, true, true]
+        );
+        assert_eq!(inside(idempotency_after(Some(&keys[2]))), [false; 3]);
+        assert!(!idempotency_after(None).contains(&META.to_vec()));
+        assert!(!idempotency_after(Some(&keys[2])).contains(&META.to_vec()));
+    }
+
     #[test]
     fn keys_sort_by_number() {
         assert!(segment(BatchId(1), 255) < segment(BatchId(1), 256));
@@ -291,6 +385,7 @@ mod tests {
     fn a_key_gives_back_what_it_was_made_of() {
         assert_eq!(batch_of(&header(BatchId(77))), Some(BatchId(77)));
         assert_eq!(segment_number(&segment(BatchId(1), 9)), Some(9));
+        assert_eq!(segment_number(&header(BatchId(1))), None);
         assert_eq!(table_of(&table("accounts")), Some("accounts"));
         assert_eq!(table_of(b"b12345678"), None);
         assert_eq!(paused_name(&paused("send-\u{e9}")), Some("send-\u{e9}"));
@@ -389,5 +484,6 @@ mod tests {
             assert!(!range.contains(&table(other)));
         }
         assert_eq!(successor(&[1, 255]), [2]);
+        assert_eq!(successor(&[255, 255]), [255; 3]);
     }
 }

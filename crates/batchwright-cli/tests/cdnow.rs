@@ -2,6 +2,7 @@
 //! end every customer has what a few lines of arithmetic outside of the engine say, to the point.
 //!
 //! The data is not in the repository: without it (`../shared/data/cdnow_purchases.txt`) the test says that it skips.
+//! It takes the first purchases only, `BATCHWRIGHT_PURCHASES` as many as it says: there are 69,659.
 
 use batchwright::loyalty::{self, Balance, Program};
 use batchwright::{BatchFilter, Operation, Queue};
@@ -16,6 +17,9 @@ use std::time::Duration;
 
 type Tested<T = ()> = Result<T, Box<dyn Error>>;
 
+/// So many purchases, unless more are asked for.
+const PURCHASES: usize = 20_000;
+
 /// How often the program is killed, over all four files.
 const KILLS: u32 = 20;
 
@@ -24,6 +28,16 @@ const ITEMS_FAILED: i32 = 4;
 
 fn data() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/cdnow_purchases.txt")
+}
+
+/// The purchases to take, a line each.
+fn purchases() -> Tested<String> {
+    let count = match std::env::var("BATCHWRIGHT_PURCHASES") {
+        Ok(count) => count.parse()?,
+        Err(_) => PURCHASES,
+    };
+    let all = fs::read_to_string(data())?;
+    Ok(all.split_inclusive('\n').take(count).collect())
 }
 
 /// What a customer must have in the end.
@@ -51,13 +65,13 @@ fn expected(purchases: &str) -> Tested<BTreeMap<String, Expected>> {
     Ok(customers)
 }
 
-/// A file for `operation`, made by the example's script; `None` where there is no awk.
-fn convert(operation: &str, dir: &Path) -> Tested<Option<PathBuf>> {
+/// A file for `operation`, made of the purchases by the example's script; `None` where there is no awk.
+fn convert(operation: &str, purchases: &Path, dir: &Path) -> Tested<Option<PathBuf>> {
     let path = dir.join(format!("{operation}.csv"));
     let converted = Command::new("awk")
         .args(["-v", &format!("operation={operation}"), "-f"])
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/cdnow.awk"))
-        .arg(data())
+        .arg(purchases)
         .stdout(File::create(&path)?)
         .status();
     match converted {
@@ -100,8 +114,12 @@ fn real_purchases_come_to_the_point_though_the_program_is_killed_twenty_times() 
         writeln!(stderr(), "skipped: the data set is not here")?;
         return Ok(());
     }
-    let expected = expected(&fs::read_to_string(data())?)?;
+    let purchases = purchases()?;
+    let expected = expected(&purchases)?;
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+    let file = dir.path().join("purchases.txt");
+    fs::write(&file, purchases)?;
+    let purchases = file;
     let store = dir.path().join("store");
     let few = expected.values().any(|customer| customer.earned < 100);
     assert!(few, "some redemptions are to fail");
@@ -113,7 +131,7 @@ fn real_purchases_come_to_the_point_though_the_program_is_killed_twenty_times() 
         ("redeem", 4, ITEMS_FAILED),
         ("balance", 2, 0),
     ] {
-        let Some(file) = convert(operation, dir.path())? else {
+        let Some(file) = convert(operation, &purchases, dir.path())? else {
             writeln!(stderr(), "skipped: there is no awk")?;
             return Ok(());
         };
