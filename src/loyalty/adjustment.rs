@@ -121,6 +121,7 @@ impl Check for AdjustmentItem {
         if let Some(amount) = self.amount.filter(|amount| *amount == Money::ZERO) {
             return Err(codes::invalid("amount", amount, "an amount that is not 0"));
         }
+        item::check_digits("amount", self.amount)?;
         if let Some(points) = self.points {
             // The limit holds for both signs.
             let size = points.checked_abs().unwrap_or(i64::MAX);

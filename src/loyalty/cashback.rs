@@ -131,6 +131,7 @@ impl Check for CashbackItem {
     fn check(&self) -> Result<(), Failure> {
         item::check_id("customerId", &self.customer_id)?;
         item::check_id("transactionId", &self.transaction_id)?;
+        item::check_time("transactionTime", self.transaction_time)?;
         item::check_amount("amount", self.amount)?;
         item::check_text("email", &self.email)?;
         item::check_text("mobile", &self.mobile)?;

@@ -113,6 +113,7 @@ impl Check for HoldItem {
     fn check(&self) -> Result<(), Failure> {
         item::check_id("customerId", &self.customer_id)?;
         item::check_optional_id("transactionId", &self.transaction_id)?;
+        item::check_time("transactionTime", self.transaction_time)?;
         item::check_one_of([
             ("amountToHold", self.amount_to_hold.is_some()),
             ("pointsToHold", self.points_to_hold.is_some()),

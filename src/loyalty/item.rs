@@ -2,7 +2,8 @@
 
 use super::codes;
 use super::document::Document;
-use super::money::{InPoints, Money, POINTS_MAX, Rate};
+use super::money::{AMOUNT, InPoints, Money, POINTS_MAX, Rate};
+use super::time::Time;
 use crate::Failure;
 
 /// Longest id of a customer, a transaction or an order, in bytes.
@@ -106,9 +107,26 @@ pub(super) fn check_points(field: &str, points: i64) -> Result<(), Failure> {
 
 pub(super) fn check_amount(field: &str, amount: Money) -> Result<(), Failure> {
     if amount.is_positive() {
-        return Ok(());
+        return check_digits(field, Some(amount));
     }
     Err(codes::invalid(field, amount, "an amount above 0"))
+}
+
+/// Whether it could be read again: an item that a program makes may hold what the ledger computed.
+pub(super) fn check_digits(field: &str, amount: Option<Money>) -> Result<(), Failure> {
+    match amount {
+        Some(amount) if !amount.is_an_amount() => Err(codes::invalid(field, amount, AMOUNT)),
+        _ => Ok(()),
+    }
+}
+
+/// Whether it could be read again: an item that a program makes may hold any time of the system.
+pub(super) fn check_time(field: &str, time: Time) -> Result<(), Failure> {
+    if time.has_a_text() {
+        return Ok(());
+    }
+    let text = format_args!("{field} is {time}, expected a time from the years -9999 to 9999");
+    Err(codes::failure(codes::INVALID_TIME, field, text))
 }
 
 /// The points that an amount, which is above zero, is at `factor` a point.

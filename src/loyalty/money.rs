@@ -140,10 +140,18 @@ impl Money {
         } else {
             Decimal::from_scientific(text).ok()?
         };
-        let value = value.normalize();
-        let whole = value.trunc().abs().to_string();
-        let fits = whole.len() <= whole_digits && value.scale() <= FRACTION_DIGITS;
-        fits.then_some(Self(value))
+        let value = Self(value.normalize());
+        value.has_at_most(whole_digits).then_some(value)
+    }
+
+    fn has_at_most(self, whole_digits: usize) -> bool {
+        let whole = self.0.trunc().abs().to_string();
+        whole.len() <= whole_digits && self.0.scale() <= FRACTION_DIGITS
+    }
+
+    /// Whether an item may name it: what points are worth may be more.
+    pub(super) fn is_an_amount(self) -> bool {
+        self.has_at_most(WHOLE_DIGITS)
     }
 }
 

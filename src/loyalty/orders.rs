@@ -173,6 +173,16 @@ impl Check for OrderItem {
     fn check(&self) -> Result<(), Failure> {
         item::check_id("customerId", &self.customer_id)?;
         item::check_id("orderId", &self.order_id)?;
+        item::check_time("orderDate", self.order_date)?;
+        for (field, amount) in [
+            ("totalPaid", Some(self.total_paid)),
+            ("totalPrice", self.total_price),
+            ("totalDiscount", self.total_discount),
+            ("totalShipping", self.total_shipping),
+            ("totalTax", self.total_tax),
+        ] {
+            item::check_digits(field, amount)?;
+        }
         if self.total_paid.is_negative() {
             return Err(codes::invalid(
                 "totalPaid",

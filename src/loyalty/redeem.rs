@@ -137,6 +137,7 @@ impl Check for RedeemItem {
     fn check(&self) -> Result<(), Failure> {
         item::check_id("customerId", &self.customer_id)?;
         item::check_id("transactionId", &self.transaction_id)?;
+        item::check_time("transactionTime", self.transaction_time)?;
         item::check_one_of([
             ("amount", self.amount.is_some()),
             ("points", self.points.is_some()),

@@ -102,6 +102,7 @@ impl Check for RefundItem {
         item::check_id("customerId", &self.customer_id)?;
         item::check_id("refundTransactionId", &self.refund_transaction_id)?;
         item::check_id("reverseTransactionId", &self.reverse_transaction_id)?;
+        item::check_time("transactionTime", self.transaction_time)?;
         match self.refund_amount {
             Some(amount) => item::check_amount("refundAmount", amount),
             None => Ok(()),

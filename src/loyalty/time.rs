@@ -48,6 +48,11 @@ impl Time {
         u32::try_from(self.ms.div_euclid(DAY_MS)).unwrap_or(0)
     }
 
+    /// Whether RFC 3339 can name it.
+    pub(super) fn has_a_text(self) -> bool {
+        Timestamp::from_millisecond(self.ms).is_ok()
+    }
+
     pub(super) fn plus_days(self, days: u32) -> Self {
         Self::from_ms(self.ms.saturating_add(i64::from(days) * DAY_MS))
     }
@@ -97,7 +102,7 @@ impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match Timestamp::from_millisecond(self.ms) {
             Ok(time) => time.fmt(f),
-            // Past the year 9999.
+            // Past the year 9999, or before -9999.
             Err(_) => write!(f, "{} ms after 1970-01-01T00:00:00Z", self.ms),
         }
     }

@@ -1,11 +1,13 @@
 //! What is no item is refused at submit, with everything that is wrong in the batch, and nothing is stored.
 
-use crate::harness::{MINUTE, NOW, Shop, Tested, number};
+use crate::harness::{MINUTE, NOW, Shop, Tested, money, now, number};
 use batchwright::loyalty::{
-    Adjustment, Balance, Cashback, Customers, Events, Hold, ID_BYTES, MERCHANT_BYTES,
-    OrderTransactions, Orders, Redeem, Refund, TEXT_BYTES, codes,
+    Adjustment, AdjustmentItem, Balance, Cashback, CashbackItem, Customers, Events, Hold, HoldItem,
+    ID_BYTES, MERCHANT_BYTES, OrderItem, OrderTransactions, Orders, Redeem, RedeemItem, Refund,
+    RefundItem, TEXT_BYTES, Time, codes,
 };
 use batchwright::{BatchFilter, Operation, SubmitError};
+use std::time::{Duration, UNIX_EPOCH};
 
 fn cashback(members: &str) -> String {
     format!(r#"{{"customerId":"ada","transactionId":"t-1"{members}}}"#)
@@ -79,6 +81,83 @@ fn the_messages_name_the_field_the_value_and_what_was_expected() -> Tested {
         ),
         r#"transactionTime is "2025-03-14T10:00:00", expected a time with Z or an offset, such as 2025-03-14T10:00:00Z"#
     );
+    Ok(())
+}
+
+/// What a program's items hold need not come from a text: what no text can say would not be read again.
+#[test]
+fn amounts_and_times_that_no_text_can_say_are_refused() -> Tested {
+    fn refused<O: Operation>(shop: &Shop, item: O::Item) -> (String, Option<String>, String) {
+        match shop.queue.submit::<O>([item]) {
+            Err(SubmitError::Invalid { items }) => {
+                let failure = items[0].failure.clone();
+                (failure.code, failure.field, failure.message)
+            }
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+    let of = |code: &str, field: &str, message: String| {
+        (code.to_owned(), Some(field.to_owned()), message)
+    };
+    let shop = Shop::with(|p| {
+        p.redemption_factor = "1000000".parse().unwrap_or(p.redemption_factor);
+    })?;
+    shop.earn("ada", "t-1", "1000000000000");
+    // A million millions of points, at a million each.
+    let worth = shop
+        .balance("ada")
+        .ok_or("no balance")?
+        .available_points_value;
+    let too_much = |field| {
+        let text = format!(
+            "{field} is {worth}, expected a decimal number with up to 15 digits before the point and up to 6 after it"
+        );
+        of(codes::INVALID_VALUE, field, text)
+    };
+    let cashback = CashbackItem::new("ada", "t-2", now(), worth);
+    assert_eq!(refused::<Cashback>(&shop, cashback), too_much("amount"));
+    let redeem = RedeemItem::amount("ada", "t-2", now(), worth);
+    assert_eq!(refused::<Redeem>(&shop, redeem), too_much("amount"));
+    let adjustment = AdjustmentItem::amount("ada", worth);
+    assert_eq!(refused::<Adjustment>(&shop, adjustment), too_much("amount"));
+    let hold = HoldItem::amount("ada", now(), worth);
+    assert_eq!(refused::<Hold>(&shop, hold), too_much("amountToHold"));
+    let mut refund = RefundItem::new("ada", "t-2", "t-1", now());
+    refund.refund_amount = Some(worth);
+    assert_eq!(refused::<Refund>(&shop, refund), too_much("refundAmount"));
+    let order = OrderItem::new("ada", "o-1", now(), worth);
+    assert_eq!(refused::<Orders>(&shop, order), too_much("totalPaid"));
+    let mut order = OrderItem::new("ada", "o-1", now(), money("1"));
+    order.total_tax = Some(worth);
+    assert_eq!(refused::<Orders>(&shop, order), too_much("totalTax"));
+
+    let never = Time::from(UNIX_EPOCH + Duration::from_secs(300_000_000_000));
+    let too_late = |field| {
+        let text = format!(
+            "{field} is 300000000000000 ms after 1970-01-01T00:00:00Z, expected a time from the years -9999 to 9999"
+        );
+        of(codes::INVALID_TIME, field, text)
+    };
+    let one = money("1");
+    let cashback = CashbackItem::new("ada", "t-2", never, one);
+    assert_eq!(
+        refused::<Cashback>(&shop, cashback),
+        too_late("transactionTime")
+    );
+    let redeem = RedeemItem::points("ada", "t-2", never, 1);
+    assert_eq!(
+        refused::<Redeem>(&shop, redeem),
+        too_late("transactionTime")
+    );
+    let hold = HoldItem::points("ada", never, 1);
+    assert_eq!(refused::<Hold>(&shop, hold), too_late("transactionTime"));
+    let refund = RefundItem::new("ada", "t-2", "t-1", never);
+    assert_eq!(
+        refused::<Refund>(&shop, refund),
+        too_late("transactionTime")
+    );
+    let order = OrderItem::new("ada", "o-1", never, one);
+    assert_eq!(refused::<Orders>(&shop, order), too_late("orderDate"));
     Ok(())
 }
 
