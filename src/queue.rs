@@ -259,10 +259,12 @@ impl Queue {
     /// keys and items' keys. When this returns it is durable, and has everything that was acknowledged before the
     /// call. To put a backup in the place of the store, copy its directory there.
     ///
-    /// Commits wait for a megabyte of the store at a time to be read, a few milliseconds; for the target only when
-    /// more than that has changed behind the copy meanwhile. Needs as much room as the rows take, and memory that does not grow with the store but for the storage
-    /// engine's own (8 MiB of cache). One that is interrupted by the end of the process cannot be opened: remove
-    /// its directory. Several may be made at once.
+    /// Commits wait for a megabyte of the store at a time to be read, a few milliseconds, and while the target takes up
+    /// to 16 MiB: the storage engine has one lock for all stores of a process. So back up to a disk that is as quick and as
+    /// sound as the store's own, and copy it elsewhere from there; when a target hangs for longer than
+    /// [`Limits::commit`](crate::limits::Limits::commit), the queue fails. Needs as much room as the rows take, and
+    /// memory that does not grow with the store but for the storage engine's own (8 MiB of cache). One that is
+    /// interrupted by the end of the process cannot be opened: remove its directory. Several may be made at once.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -321,6 +321,16 @@ fn missing_and_torn_files_are_damage_and_one_torn_slot_is_not() -> Tested {
         })?;
         assert_eq!(verdict, Verdict::RefusedUntouched, "{name} is missing");
     }
+    // A directory in which there has been a store is not one to make a new store in.
+    let verdict = damaged_copy(store.path(), |dir| {
+        fs::remove_file(dir.join("seal"))?;
+        Ok(fs::remove_dir_all(dir.join("store"))?)
+    })?;
+    assert_eq!(
+        verdict,
+        Verdict::RefusedUntouched,
+        "all but the marks is missing"
+    );
     for (slots, expected) in [
         (&[0, 4096][..], Verdict::RefusedUntouched),
         (&[0], Verdict::Intact),

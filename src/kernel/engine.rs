@@ -260,14 +260,19 @@ impl Kernel {
                 slice,
                 verdicts,
                 returned,
+                cancelled,
                 busy_us,
-            } => self.finished(slice, &verdicts, returned, busy_us, now),
+            } => {
+                let started = usize::from(cancelled);
+                self.finished(slice, &verdicts, returned.then_some(started), busy_us, now);
+            }
             Input::TimedOut {
                 slice,
                 place,
                 after_ms,
                 replaced,
             } => self.timed_out(slice, place, after_ms, replaced, now),
+            Input::Replaced { slice } => self.replaced(slice),
             Input::ResolveRequested {
                 ticket,
                 batch,
@@ -375,11 +380,12 @@ impl Kernel {
         self.answer(ticket);
     }
 
+    /// `returned` is how many of the items without a verdict were started, when the slice is over.
     fn finished(
         &mut self,
         slice: SliceId,
         verdicts: &[Verdict],
-        returned: bool,
+        returned: Option<usize>,
         busy_us: u64,
         now: Timestamp,
     ) {
@@ -396,8 +402,8 @@ impl Kernel {
         in_flight.ended = (first + verdicts.len()).min(in_flight.items.len());
         let ended = &in_flight.items[first..in_flight.ended];
         self.end_items(batch, in_flight.operation, ended, verdicts, now);
-        if returned {
-            self.give_back_starts(&in_flight);
+        if let Some(started) = returned {
+            self.give_back_starts(&in_flight, started);
             self.take_back(slice, &in_flight, now);
         } else {
             self.slices.insert(slice, in_flight);
@@ -406,9 +412,10 @@ impl Kernel {
         self.end_if_done(batch, now);
     }
 
-    /// What is left of a slice has not started.
-    pub(super) fn give_back_starts(&mut self, in_flight: &InFlight) {
-        let left = u32::try_from(in_flight.left().len()).unwrap_or(u32::MAX);
+    /// What is left of a slice has not started, but for so many items of it.
+    fn give_back_starts(&mut self, in_flight: &InFlight, started: usize) {
+        let left = in_flight.left().len().saturating_sub(started);
+        let left = u32::try_from(left).unwrap_or(u32::MAX);
         let lane = self.lane_mut(in_flight.operation);
         lane.give_back(left, in_flight.handed_out);
     }

@@ -124,8 +124,10 @@ pub(crate) enum Input {
     Finished {
         slice: SliceId,
         verdicts: Vec<Verdict>,
-        /// The worker is done with the slice; items without a verdict did not start.
+        /// The worker is done with the slice; items without a verdict did not start, but for one that was cancelled.
         returned: bool,
+        /// The first item without a verdict was started, and gave up because its batch is stopped.
+        cancelled: bool,
         /// Time the handlers took, for the size of the next slice.
         busy_us: u64,
     },
@@ -137,6 +139,10 @@ pub(crate) enum Input {
         after_ms: u64,
         /// Another worker has taken the place of the one that hangs.
         replaced: bool,
+    },
+    /// Another worker has taken the place of one that hangs, which none could before.
+    Replaced {
+        slice: SliceId,
     },
     /// Somebody knows what became of an item in doubt.
     ResolveRequested {

@@ -199,6 +199,15 @@ impl Kernel {
         self.mark_changed(batch);
     }
 
+    /// Another worker works in the place of one that hangs. Leased slices are no longer known: the room that they took
+    /// was free at once.
+    pub(super) fn replaced(&mut self, slice: SliceId) {
+        let in_flight = self.slices.get_mut(&slice);
+        if let Some(hang) = in_flight.and_then(|in_flight| in_flight.hangs.as_mut()) {
+            hang.replaced = true;
+        }
+    }
+
     /// A handler that had not returned in time has returned: what it held is free.
     pub(super) fn returned_late(&mut self, in_flight: &InFlight, hang: Hang) {
         self.lane_mut(in_flight.operation).slices -= 1;

@@ -37,6 +37,7 @@ enum State {
     Idle,
     Running(Attempt),
     TimedOut {
+        slice: SliceId,
         operation: OperationIndex,
         replaced: bool,
     },
@@ -87,10 +88,26 @@ impl Beat {
         let attempt = state.overdue(now)?;
         let replaced = replace();
         *state = State::TimedOut {
+            slice: attempt.slice,
             operation: attempt.operation,
             replaced,
         };
         Some((attempt, replaced))
+    }
+
+    /// As in [`time_out`](Self::time_out), of a worker whose place nobody could take until now; the slice, if somebody
+    /// does.
+    pub(crate) fn replace(&self, replace: impl FnOnce() -> bool) -> Option<SliceId> {
+        let mut state = self.state();
+        match &mut *state {
+            State::TimedOut {
+                slice, replaced, ..
+            } if !*replaced => {
+                *replaced = replace();
+                replaced.then_some(*slice)
+            }
+            _ => None,
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -209,5 +226,19 @@ mod tests {
         assert!(beat.is_timed_out());
         assert_eq!(beat.end(), Ended::TimedOut { replaced: true });
         assert!(!beat.is_timed_out());
+    }
+
+    #[test]
+    fn a_worker_that_hangs_is_replaced_once_when_that_can_be() {
+        let beat = Beat::default();
+        beat.begin(ATTEMPT);
+        let late = Duration::from_secs(15);
+        assert_eq!(beat.replace(|| true), None);
+        assert_eq!(beat.time_out(late, || false), Some((ATTEMPT, false)));
+        assert_eq!(beat.replace(|| false), None);
+        assert_eq!(beat.replace(|| true), Some(ATTEMPT.slice));
+        assert_eq!(beat.replace(|| true), None);
+        assert_eq!(beat.end(), Ended::TimedOut { replaced: true });
+        assert_eq!(beat.replace(|| true), None);
     }
 }

@@ -130,6 +130,8 @@ pub(crate) struct Finished {
     pub(crate) writes: Option<SliceWrites>,
     pub(crate) busy_us: u64,
     pub(crate) panicked: u64,
+    /// The handler of the first item without an outcome gave up, because its batch is stopped.
+    pub(crate) cancelled: bool,
     /// An item could not be decoded, and why.
     pub(crate) undecodable: Option<String>,
 }
@@ -153,6 +155,7 @@ impl Finished {
             writes: None,
             busy_us: 0,
             panicked: 0,
+            cancelled: false,
             undecodable: None,
         }
     }

@@ -358,6 +358,7 @@ impl Worker {
                 if failure.is_cancelled() && job.live.gate.is_closed() && !at_most_once =>
             {
                 // As if it had not started: it runs when the batch goes on.
+                finished.cancelled = true;
                 return Ok(false);
             }
             Ran::Failed(failure) if failure.retryable => (Verdict::Retryable, Some(failure)),

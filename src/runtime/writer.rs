@@ -246,16 +246,21 @@ impl Writer {
         self.commit_round()
     }
 
-    /// Ends the attempts of handlers whose time is up.
+    /// Ends the attempts of handlers whose time is up, and has others work in the place of those that hang.
     fn look_for_hung(&mut self) -> Result<(), StoreError> {
         if self.look_every.is_none() {
             return Ok(());
         }
         let now = self.shared.timeline.elapsed();
+        let mut hung = self.shared.posts.replaced();
         for beat in self.shared.posts.beats() {
-            let room = self.shared.posts.replaced() < limits::HUNG_HANDLERS;
-            let replace = || room && (self.replace)();
-            if let Some((attempt, replaced)) = beat.time_out(now, replace) {
+            let replace = || hung < limits::HUNG_HANDLERS && (self.replace)();
+            // Where there was no room, or no thread, there may be now.
+            if let Some(slice) = beat.replace(replace) {
+                hung += 1;
+                self.handle(Input::Replaced { slice })?;
+            } else if let Some((attempt, replaced)) = beat.time_out(now, replace) {
+                hung += usize::from(replaced);
                 self.time_out(attempt, replaced)?;
             }
         }
@@ -349,6 +354,7 @@ impl Writer {
             slice: finished.slice,
             verdicts: finished.verdicts,
             returned: true,
+            cancelled: finished.cancelled,
             busy_us: finished.busy_us,
         };
         let outputs = self.kernel.handle(input, self.shared.timeline.now());
@@ -409,6 +415,7 @@ impl Writer {
                 slice,
                 verdicts: Vec::new(),
                 returned: true,
+                cancelled: false,
                 busy_us: 0,
             })?;
         }

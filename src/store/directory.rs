@@ -64,6 +64,11 @@ impl Directory {
             return Ok(Err(found));
         }
         let directory = Self::take(path)?;
+        // Somebody else may have filled it, and be gone again.
+        let ours = |name: &String| name != LOCK;
+        if let Some(found) = names(&directory.path)?.into_iter().find(ours) {
+            return Ok(Err(found));
+        }
         Ok(Ok(NewDirectory { directory, existed }))
     }
 

@@ -20,11 +20,8 @@ use crate::limits;
 use crate::platform;
 use crate::process;
 
-/// sled gives deleted space back only on the thread that this interval drives.
-const FLUSH_EVERY_MS: u64 = 500;
-
-/// Threads for I/O that sled starts with, and the one of its interval.
-const SLED_THREADS: usize = 8;
+/// Threads for I/O that sled starts with.
+const SLED_THREADS: usize = 7;
 
 /// Closing looks this often whether sled has let go of its files.
 const CLOSE_LOOK: Duration = Duration::from_micros(200);
@@ -49,7 +46,8 @@ impl Engine {
             .path(store)
             .segment_size(SEGMENT_BYTES as usize)
             .mode(sled::Mode::LowSpace)
-            .flush_every_ms(Some(FLUSH_EVERY_MS))
+            // No thread that moves rows between commits: see `sled_store`.
+            .flush_every_ms(None)
             .cache_capacity(cache_bytes)
             .use_compression(false);
         try_threads().map_err(|source| OpenError::Thread { source })?;

@@ -7,6 +7,10 @@
 //! Invariants:
 //! - nothing is acknowledged before `sync_data` on a descriptor of our own returned;
 //! - after any error of a commit no further commit is taken;
+//! - sled writes in commits only. It gives a segment away again when the rows in it have been written elsewhere, which
+//!   to sled means `sync_file_range`: that they may be lost in a power cut it does not know. Within a commit it
+//!   gives away only what was free before, and after each there is our sync. A thread of its own would move rows in
+//!   between, and overwrite the only durable copy of some when it or the next commit writes two segments at once;
 //! - `store/` exists only complete, with its initial rows, and with a seal beside it;
 //! - the directory is given back only when sled has closed its files.
 //!
@@ -25,6 +29,7 @@ use super::sled_files::{self, Length};
 use super::{Scan, Store, StoreError, Value, Writes};
 use crate::error::OpenError;
 use crate::platform;
+use crate::process;
 
 /// A store on disk.
 #[derive(Debug)]
@@ -78,7 +83,14 @@ impl SledStore {
             doubt(&mut seal, &directory)?;
         }
         let shrunk = seal.latest().doubted;
-        let engine = Engine::start(&directory.store(), data, cache_bytes, &directory)?;
+        let started = Engine::start(&directory.store(), data, cache_bytes, &directory);
+        if let Err(error) = &started
+            && !matches!(error, OpenError::Thread { .. })
+        {
+            // What a sync of sled's was to cover may be in memory only, and the next opening would take it for durable.
+            let _ = doubt(&mut seal, &directory);
+        }
+        let engine = started?;
         let store = Self {
             engine,
             opened_at_sequence: seal.latest().sequence,
@@ -165,11 +177,16 @@ impl Store for SledStore {
 impl Drop for SledStore {
     fn drop(&mut self) {
         let closed = self.engine.close();
-        if self.failed.get().is_some() || !closed {
+        if self.failed.get().is_some() || process::is_forked() {
+            return;
+        }
+        let seal = self.seal.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // Closing writes. sled says nothing of a write that fails, and our descriptor is told of a failed sync.
+        if !closed || self.engine.data.sync_data().is_err() {
+            let _ = doubt(seal, &self.directory);
             return;
         }
         // Closing may have cut the data file. Without this the next open would have to recount.
-        let seal = self.seal.get_mut().unwrap_or_else(PoisonError::into_inner);
         let Sealed {
             sequence, doubted, ..
         } = seal.latest();
@@ -190,6 +207,11 @@ fn is_complete(directory: &Directory) -> Result<bool, OpenError> {
     }
     let seal = directory.seal();
     match Seal::open(&seal).map_err(io_error("reading", &seal))? {
+        // They are made when a store has been opened.
+        Found::Missing if directory.marks().exists() => Err(untouched(
+            directory,
+            format!("{} and the seal are missing", store.display()),
+        )),
         Found::Missing => Ok(false),
         // The creation was interrupted before its last step.
         Found::Valid(seal) if seal.latest().sequence == 0 => Ok(false),

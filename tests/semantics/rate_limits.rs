@@ -1,6 +1,6 @@
 //! How many attempts start in a time.
 
-use crate::harness::{Bystander, Call, Ends, Log, Mail, Pay, Post, Tested, fresh, queue_on};
+use crate::harness::{Bystander, Call, Ends, Log, Mail, Pay, Post, Tested, fresh, never, queue_on};
 use batchwright::testing::Assertions;
 use batchwright::{Clock, Failure, RetryPolicy};
 use std::time::{Duration, SystemTime};
@@ -96,6 +96,36 @@ fn a_queue_wakes_up_when_the_limit_lets_it() -> Tested {
 }
 
 /// What was handed out and has not begun does not use up the limit.
+/// A handler that gives up has been called: what it was limited for, such as a request, it may have done.
+#[test]
+fn items_that_gave_up_because_their_batch_is_stopped_count() -> Tested {
+    let (disk, clock) = fresh();
+    let door = crate::harness::Door::new();
+    let held = door.clone();
+    let call = Call::new(move |n, cx| {
+        held.pass();
+        if cx.is_cancelled() {
+            return Err(Failure::cancelled());
+        }
+        Ok(n)
+    });
+    let queue = queue_on(&clock)
+        .workers(4)
+        .register(call.rate(4, SECOND))
+        .open_in_memory(&disk)?;
+    let batch = queue.submit::<Call>(0..4)?;
+    door.wait_for(4);
+    batch.stop()?;
+    door.open();
+    batch.ends()?;
+    assert_eq!(batch.status()?.processed(), 0);
+    let other = queue.submit::<Call>(0..1)?;
+    never(|| other.status().is_ok_and(|status| status.processed() > 0));
+    clock.advance(SECOND);
+    other.ends()?;
+    Ok(())
+}
+
 #[test]
 fn items_of_a_stopped_batch_are_given_back() -> Tested {
     let (disk, clock) = fresh();

@@ -5,7 +5,9 @@ use crate::harness::{
     fresh, outcomes, queue_on, sum,
 };
 use batchwright::testing::Assertions;
-use batchwright::{Failure, OperationStats, Queue, RetryPolicy, ShutdownError, State, TableError};
+use batchwright::{
+    Failure, OperationStats, Queue, RetryPolicy, ShutdownError, State, TableError, limits,
+};
 use std::error::Error;
 use std::time::Duration;
 
@@ -61,6 +63,42 @@ fn a_hung_handler_fails_its_item_and_the_pool_keeps_its_size() -> Tested {
     let queue = queue_on(&clock).open_in_memory(&disk)?;
     queue.batch(id)?.assert_failed(0, Failure::TIMED_OUT);
     bystander.assert_unchanged(&queue);
+    Ok(())
+}
+
+/// As many hang as may be replaced, and one more: the queue is without a worker until one of them returns.
+#[test]
+fn a_worker_that_could_not_be_replaced_is_as_soon_as_there_is_room() -> Tested {
+    let (disk, clock) = fresh();
+    let (first, others) = (Door::new(), Door::new());
+    let doors = (first.clone(), others.clone());
+    let most = u64::try_from(limits::HUNG_HANDLERS)?;
+    let call = Call::new(move |n, _| {
+        match n {
+            0 => doors.0.pass(),
+            n if n <= most => doors.1.pass(),
+            _ => {}
+        }
+        Ok(n)
+    });
+    let queue = queue_on(&clock)
+        .workers(1)
+        .register(call.timeout(LIMIT))
+        .open_in_memory(&disk)?;
+    let batch = queue.submit::<Call>(0..most + 2)?;
+    first.wait_for(1);
+    for hung in 1..=limits::HUNG_HANDLERS {
+        clock.advance(LIMIT);
+        others.wait_for(hung as u64);
+    }
+    clock.advance(LIMIT);
+    eventually(|| batch.status().is_ok_and(|status| status.failed == most + 1));
+    assert_eq!(batch.status()?.processed(), most + 1, "the last one waits");
+    first.open();
+    batch.ends()?;
+    assert_eq!(batch.assert_succeeded(limits::HUNG_HANDLERS + 1), most + 1);
+    others.open();
+    queue.shutdown(AMPLE)?;
     Ok(())
 }
 

@@ -38,6 +38,7 @@ fn finish(kernel: &mut Kernel, slice: &Slice, busy_us: u64) {
         slice: slice.id,
         verdicts: vec![Verdict::Succeeded; slice.items.len()],
         returned: true,
+        cancelled: false,
         busy_us,
     };
     quietly(kernel, finished);

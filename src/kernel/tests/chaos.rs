@@ -258,6 +258,15 @@ impl World {
             _ => (count.min(left), returned),
         };
         let at_most_once = self.checker.specs[out.slice.operation.0].is_at_most_once();
+        // A handler that is told to give up can do so when its batch is stopped.
+        let stopped = !self.checker.books[&out.slice.batch].stage.may_start();
+        let begun = !out.recalled || out.ended > 0 || count > 0;
+        let cancelled = returned
+            && stopped
+            && begun
+            && count < left
+            && !at_most_once
+            && draw(seed, 77) % 2 == 0;
         let verdicts = (0..count as u64)
             .map(|index| match draw(seed, index) % 10 {
                 0..6 => Verdict::Succeeded,
@@ -271,6 +280,7 @@ impl World {
             slice,
             verdicts,
             returned,
+            cancelled,
             busy_us,
         });
     }
@@ -294,6 +304,9 @@ impl World {
         let (batch, operation) = (out.slice.batch, out.slice.operation.0);
         if !self.checker.specs[operation].timed {
             return;
+        }
+        if replaced && out.hangs == Some(false) {
+            return self.feed(Input::Replaced { slice });
         }
         let left = out.slice.items.len() - out.ended;
         let not_begun = out.recalled && out.ended == 0 && out.hangs.is_none();
@@ -326,6 +339,7 @@ impl World {
             slice,
             verdicts,
             returned: true,
+            cancelled: false,
             busy_us,
         });
     }
@@ -409,6 +423,7 @@ impl World {
                 slice,
                 verdicts: Vec::new(),
                 returned: true,
+                cancelled: false,
                 busy_us: 0,
             });
         }

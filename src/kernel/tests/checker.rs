@@ -162,9 +162,11 @@ impl Checker {
                 slice,
                 verdicts,
                 returned,
+                cancelled,
                 ..
             } => {
-                self.finished(*slice, verdicts, *returned);
+                let started = usize::from(*cancelled);
+                self.finished(*slice, verdicts, returned.then_some(started));
             }
             Input::TimedOut {
                 slice,
@@ -172,6 +174,10 @@ impl Checker {
                 after_ms,
                 replaced,
             } => self.timed_out(*slice, *place, *after_ms, *replaced),
+            Input::Replaced { slice } => {
+                let out = self.slices.get_mut(slice).expect("it hangs");
+                assert_eq!(out.hangs.replace(true), Some(false));
+            }
             Input::ResolveRequested {
                 batch,
                 index,
@@ -205,7 +211,7 @@ impl Checker {
         }
     }
 
-    fn finished(&mut self, slice: SliceId, verdicts: &[Verdict], returned: bool) {
+    fn finished(&mut self, slice: SliceId, verdicts: &[Verdict], returned: Option<usize>) {
         let Some(mut out) = self.slices.remove(&slice) else {
             return;
         };
@@ -217,8 +223,8 @@ impl Checker {
         self.given = items.zip(verdicts.iter().copied()).collect();
         out.ended += verdicts.len();
         let (batch, exactly_once) = (out.slice.batch, out.slice.exactly_once);
-        if returned {
-            self.came_back(&out);
+        if let Some(started) = returned {
+            self.came_back(&out, started);
         } else {
             self.slices.insert(slice, out);
         }

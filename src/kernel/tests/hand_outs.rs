@@ -203,12 +203,12 @@ impl Checker {
                 && items.eq(indexes.iter().copied())
         });
         let withdrawn = self.starting.remove(place.expect("they are recorded"));
-        self.credit(&withdrawn.out);
+        self.credit(&withdrawn.out, 0);
     }
 
-    /// A worker is done with a slice, and has not begun what is left of it.
-    pub(super) fn came_back(&mut self, out: &Out) {
-        self.credit(out);
+    /// A worker is done with a slice, and has not begun what is left of it, but for so many.
+    pub(super) fn came_back(&mut self, out: &Out, started: usize) {
+        self.credit(out, started);
         let left: Vec<u16> = out.left().iter().map(|item| item.index).collect();
         if self.runs_at_most_once(out.slice.batch) && !left.is_empty() {
             self.returning = Some((out.slice.batch, left));
@@ -216,11 +216,11 @@ impl Checker {
     }
 
     /// What has not run does not count for the rate limit.
-    fn credit(&mut self, out: &Out) {
+    fn credit(&mut self, out: &Out, started: usize) {
         if self.specs[out.slice.operation.0].rate.is_none() {
             return;
         }
-        for item in out.left() {
+        for item in out.left().iter().skip(started) {
             let item = (out.slice.batch, item.index);
             // An attempt before this one has run.
             let mut all = self.handed_out.iter();

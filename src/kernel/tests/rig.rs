@@ -300,6 +300,7 @@ impl Rig {
             slice,
             verdicts: verdicts.to_vec(),
             returned,
+            cancelled: false,
             busy_us: self.item_us * verdicts.len() as u64,
         })
     }

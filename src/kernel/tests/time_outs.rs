@@ -163,6 +163,30 @@ fn a_late_handler_counts_for_concurrency_and_frees_a_worker_only_when_it_is_repl
 }
 
 #[test]
+fn a_worker_is_free_when_the_late_one_is_replaced_after_all() {
+    let mut rig = Rig::new(&[timed()], 1);
+    let batch = rig.submit(OP, 3);
+    rig.commit();
+    let hung = slice_of(&rig, batch);
+    time_out(&mut rig, hung, false);
+    rig.commit();
+    assert_eq!(rig.view(batch).in_flight, 0);
+    rig.feed(Input::Replaced { slice: hung });
+    assert_eq!(
+        rig.running(batch),
+        [(0, 1), (1, 1)],
+        "the late one, and one"
+    );
+    // It is gone, and leaves no room of its own.
+    rig.give_back(hung);
+    assert_eq!(rig.running(batch), [(1, 1)]);
+    rig.end_all(slice_of(&rig, batch), Verdict::Succeeded);
+    assert_eq!(rig.running(batch), [(2, 1)]);
+    // Of a slice that is not known it means nothing.
+    assert_eq!(rig.feed(Input::Replaced { slice: hung }), []);
+}
+
+#[test]
 fn a_suspect_that_is_late_lets_the_next_run_and_nobody_elses_lateness_does() {
     for late_is_suspect in [true, false] {
         let mut rig = Rig::new(&[timed(), timed()], 4);

@@ -328,6 +328,7 @@ impl World {
             writes: Some(writes),
             busy_us: 0,
             panicked: 0,
+            cancelled: false,
             undecodable: None,
         }));
         if writes_first {

@@ -38,6 +38,8 @@ enum Fate {
     AllButOne,
     /// Up to some point.
     Prefix,
+    /// Some of what takes the place of something that is durable is written, and all else is lost.
+    Over,
     /// Pieces of so many bytes are written or lost.
     Torn(usize),
     /// The length is that of what was written, and some of it reads zeroes.
@@ -46,13 +48,14 @@ enum Fate {
     OldLength,
 }
 
-const FATES: [Fate; 11] = [
+const FATES: [Fate; 12] = [
     Fate::Lost,
     Fate::Written,
     Fate::AnyOf,
     Fate::OnlyOne,
     Fate::AllButOne,
     Fate::Prefix,
+    Fate::Over,
     Fate::Torn(512),
     Fate::Torn(4096),
     Fate::Zeroed(512),
@@ -139,7 +142,7 @@ fn keep<T>(pending: &[Pending<T>], fate: Fate, dice: &mut Dice) -> Vec<bool> {
         Fate::OnlyOne => index == chosen,
         Fate::AllButOne => index != chosen,
         Fate::Prefix => index < chosen,
-        Fate::AnyOf | Fate::Torn(_) | Fate::Zeroed(_) => dice.roll(2) == 0,
+        Fate::AnyOf | Fate::Over | Fate::Torn(_) | Fate::Zeroed(_) => dice.roll(2) == 0,
     };
     pending.iter().enumerate().map(each).collect()
 }
@@ -164,6 +167,7 @@ fn content(file: &FileNode<'_>, fate: Fate, dice: &mut Dice) -> Vec<u8> {
                 }
                 tear(&mut content, offset + old, &data[old..], bytes, dice);
             }
+            (Change::Write { offset, .. }, Fate::Over) if *offset >= file.durable.len() => {}
             (what, _) if kept => apply_change(&mut content, what),
             _ => {}
         }

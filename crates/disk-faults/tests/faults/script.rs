@@ -2,8 +2,9 @@
 //! was told, and goes on after errors, because nothing may be acknowledged then.
 
 use crate::books::fingerprints;
-use crate::work::{self, Grant, Notify, SUMS};
+use crate::work::{self, Grant, Notify, SUMS, is_large};
 use batchwright::{Batch, BatchFilter, BatchId, Queue, SubmitOptions};
+use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt::{Debug, Display};
 use std::fs::{File, OpenOptions};
@@ -20,6 +21,9 @@ pub(crate) const SESSIONS: &str = "BATCHWRIGHT_FAULTS_SESSIONS";
 pub(crate) const MENDED: &str = "BATCHWRIGHT_FAULTS_MENDED";
 /// Says that a batch is acknowledged before it is submitted, which is a lie.
 pub(crate) const HASTY: &str = "BATCHWRIGHT_FAULTS_HASTY";
+
+/// Batches that come and go when they are large. With those before and after fewer than a recording has seeds for.
+const CHURN: u64 = 4;
 
 /// How long a session waits for a batch, and for its end.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -110,8 +114,28 @@ impl Script {
             self.delete(queue, first)?;
         }
         self.read_sum(queue)?;
+        if is_large(self.seed) {
+            self.churn(queue)?;
+        }
         // One that may be under way when the queue is closed.
         self.submit(queue)?;
+        Ok(())
+    }
+
+    /// Large batches, of which the last two are kept.
+    fn churn(&mut self, queue: &Queue) -> Lived {
+        let mut kept = VecDeque::new();
+        for _ in 0..CHURN {
+            if let Some(id) = self.submit(queue)? {
+                self.wait(queue, id)?;
+                kept.push_back(id);
+            }
+            if kept.len() > 2
+                && let Some(oldest) = kept.pop_front()
+            {
+                self.delete(queue, oldest)?;
+            }
+        }
         Ok(())
     }
 

@@ -30,7 +30,8 @@ pub(crate) struct Order {
     ballast: String,
 }
 
-/// Seeds of one recording. In every eighth one batches are large: they fill several of the storage engine's segments.
+/// Seeds of one recording. In every eighth one batches are large: each fills several of the storage engine's segments,
+/// and what was deleted makes room for the next.
 pub(crate) const SEEDS: u64 = 40;
 
 /// Whether the batch made of `seed` is.
@@ -38,17 +39,20 @@ pub(crate) fn is_large(seed: u64) -> bool {
     seed / SEEDS % 8 == 7
 }
 
+/// Items of large batches: from a fraction of a segment to as much as a batch may have.
+const LARGE_ITEMS: [u64; 3] = [60, 140, 270];
+
 /// The items of the batch made of `seed`. Some are large, so that a batch has several rows.
 pub(crate) fn orders(seed: u64) -> Vec<Order> {
     let items = match mix(seed) % 8 {
-        _ if is_large(seed) => 60,
+        _ if is_large(seed) => LARGE_ITEMS[(mix(seed ^ 5) % 3) as usize],
         0 => 40,
         draw => 1 + 2 * draw,
     };
     let order = |index| {
         let number = seed * NUMBERS_PER_SEED + index;
         let bytes = match mix(number ^ 1) % 24 {
-            _ if is_large(seed) => 40_000,
+            _ if is_large(seed) => 58_000,
             0 => 30_000,
             draw => draw * 20,
         };
