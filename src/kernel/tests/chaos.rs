@@ -266,7 +266,7 @@ impl World {
             && begun
             && count < left
             && !at_most_once
-            && draw(seed, 77) % 2 == 0;
+            && draw(seed, 77).is_multiple_of(2);
         let verdicts = (0..count as u64)
             .map(|index| match draw(seed, index) % 10 {
                 0..6 => Verdict::Succeeded,
