@@ -162,7 +162,11 @@ impl Books {
             }
         }
         // Work goes on.
-        let seed = self.submitted.keys().max().unwrap_or(&0) + 2;
+        let mut seed = self.submitted.keys().max().unwrap_or(&0) + 2;
+        if work::is_large(seed) {
+            // Small batches say as much.
+            seed += work::SEEDS;
+        }
         for seed in [seed & !1, seed | 1] {
             let owned = batchwright::SubmitOptions::new().owner(seed.to_string());
             let orders = work::orders(seed);
