@@ -47,6 +47,10 @@ pub(super) fn rebuild(
     rebuilt.rescue.new.put(key, value)
 }
 
+/// What a null takes in a chunk, and how many there are in one.
+const NULL_BYTES: usize = 5;
+const NULLS_PER_CHUNK: u32 = (limits::PACKED_BYTES / NULL_BYTES) as u32;
+
 struct Rebuilt<'a, 'b> {
     rescue: &'a mut Rescue<'b>,
     batch: BatchId,
@@ -67,28 +71,49 @@ impl Rebuilt<'_, '_> {
     }
 
     fn items(&mut self) -> Result<(), StoreError> {
+        let mut starts = Vec::new();
         for (chunk, range) in (0..).zip(chunks(&self.header)) {
             let key = keys::items(self.batch, chunk);
             let value = self.rescue.store.get(&key).ok().flatten();
-            let count = range.end - range.start;
             let sound = value.filter(|value| {
                 let items = verification::each_item(&key, value, verification::is_json);
-                items.is_ok_and(|items| items == count)
+                items.is_ok_and(|items| items == range.end - range.start)
             });
-            let value = match sound {
-                Some(value) => value,
-                None => {
-                    let last = range.end - 1;
-                    let what = format!("items {} to {last} are lost; they are null", range.start);
-                    self.closes(what);
-                    let mut nulls = Unsealed::with_capacity(5 * count as usize);
-                    (0..count).for_each(|_| nulls.append_text("null"));
-                    nulls.seal(&key)
-                }
-            };
-            self.rescue.new.put(key, value)?;
+            if let Some(value) = sound {
+                let content = codec::content(&value);
+                let mut same = Unsealed::with_capacity(content.len());
+                same.append_encoded(content);
+                self.put_items(&mut starts, range.start, same)?;
+                continue;
+            }
+            let last = range.end - 1;
+            let what = format!("items {} to {last} are lost; they are null", range.start);
+            self.closes(what);
+            // They may take more room than the items did.
+            for start in range.clone().step_by(NULLS_PER_CHUNK as usize) {
+                let count = NULLS_PER_CHUNK.min(range.end - start);
+                let mut nulls = Unsealed::with_capacity(NULL_BYTES * count as usize);
+                (0..count).for_each(|_| nulls.append_text("null"));
+                self.put_items(&mut starts, start, nulls)?;
+            }
         }
+        self.header.chunk_starts = starts;
         Ok(())
+    }
+
+    /// Writes the chunk that begins with item `start`, behind those that begin with `starts`.
+    fn put_items(
+        &mut self,
+        starts: &mut Vec<u16>,
+        start: u32,
+        chunk: Unsealed,
+    ) -> Result<(), StoreError> {
+        let number = u32::try_from(starts.len()).unwrap_or(u32::MAX);
+        let key = keys::items(self.batch, number);
+        // Batches have at most 65,000 items.
+        starts.push(u16::try_from(start).unwrap_or(u16::MAX));
+        let value = chunk.seal(&key);
+        self.rescue.new.put(key, value)
     }
 
     fn key_hashes(&mut self) -> Result<(), StoreError> {

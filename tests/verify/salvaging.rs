@@ -1,6 +1,7 @@
 //! What becomes of a batch when a record of it is lost, one kind of record after the other.
 
 use crate::store::{Add, PATIENCE, SUMS, Tested, builder, contents, dir_in};
+use batchwright::limits::Limits;
 use batchwright::{
     BatchError, BatchFilter, Failure, Outcome, Queue, Salvage, SalvageError, State, SubmitError,
     SubmitOptions, salvage, verify,
@@ -199,6 +200,44 @@ fn items_that_are_lost_are_null_and_their_batch_is_closed() -> Tested {
                 Ok(())
             },
         )?;
+    }
+    Ok(())
+}
+
+/// A null is longer than they were: they take more chunks than before.
+#[test]
+fn very_many_tiny_items_may_be_lost() -> Tested {
+    const MANY: u64 = 40_000;
+    let parent = tempfile::tempdir()?;
+    let dir = dir_in(&parent);
+    let mut limits = Limits::default();
+    limits.items_per_batch = usize::try_from(MANY)?;
+    let queue = builder(&dir).limits(limits).open()?;
+    queue.pause("add", "a test")?;
+    queue.submit::<Add>((0..MANY).map(|n| n % 10))?;
+    queue.shutdown(PATIENCE)?;
+    {
+        // The first of two chunks.
+        let rows = rows(&dir)?;
+        let (key, _) = rows
+            .scan_prefix(key_of(b'I', 1))
+            .next()
+            .ok_or("no chunk")??;
+        rows.insert(key, &b"lost"[..])?;
+        rows.flush()?;
+    }
+    let new = parent.path().join("new");
+    let salvage = salvage(&dir, &new)?;
+    tells(&salvage, 1, "are lost; they are null")?;
+    assert!(verify(&new)?.is_clean());
+    let queue = builder(&new).without_workers().open()?;
+    let batch = queue.batch(1)?;
+    assert_eq!(batch.status()?.total, MANY);
+    let items: Vec<_> = batch.items()?.collect::<Result<_, _>>()?;
+    let lost = items.iter().take_while(|item| item.is_null()).count();
+    assert!(lost > 30_000 && lost < items.len(), "{lost}");
+    for (n, item) in items.iter().enumerate().skip(lost) {
+        assert_eq!(*item, n % 10);
     }
     Ok(())
 }
