@@ -106,7 +106,9 @@ impl<G: Guarantee> Context<G> {
     /// it returns is recorded as always. Also when the handler's [time](crate::Operation::timeout) is up: then
     /// nothing that it returns counts.
     pub fn is_cancelled(&self) -> bool {
-        self.workspace.gate.is_closed() || self.workspace.beat.is_timed_out()
+        let workspace = &self.workspace;
+        let now = || workspace.shared.timeline.elapsed();
+        workspace.gate.is_closed() || workspace.beat.is_timed_out(now)
     }
 
     fn key_of_item(&self) -> IdempotencyKey {

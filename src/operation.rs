@@ -77,8 +77,9 @@ pub trait Operation: Send + Sync + 'static {
         None
     }
 
-    /// How long a handler may take. Default: for ever. Time is the [clock's](crate::Clock::elapsed), and a time-out is
-    /// noticed at most an eighth of it late, or a second where that is less.
+    /// How long a handler may take. Default: for ever. Time is the [clock's](crate::Clock::elapsed). While a handler does
+    /// not return, its time-out is noticed at most an eighth of it late, or a second where that is less, and not while
+    /// a commit waits for the disk or for a read; one that returns late is late in any case.
     ///
     /// A handler cannot be made to end. What it does from then on does not count: [`is_cancelled`] says so, table
     /// calls fail, what it returns is dropped. Its item fails as [`TIMED_OUT`](crate::Failure::TIMED_OUT), or runs

@@ -1,7 +1,8 @@
 //! Where the workers stand, and what a handler with a time-out is at: so that the writer sees it hang.
 //!
 //! Either the worker or the writer ends an attempt, whoever is first: the worker when its handler has returned, the
-//! writer when the time is up.
+//! writer when the time is up. The writer may have been waiting for the disk then: a worker whose handler returns late
+//! finds that out by itself.
 
 use crate::kernel::{OperationIndex, SliceId};
 use crate::sync::{Arc, Mutex, MutexGuard};
@@ -29,6 +30,8 @@ pub(crate) enum Ended {
     TimedOut {
         replaced: bool,
     },
+    /// As before, and the writer has not seen it: it is to be told.
+    Late(Attempt),
 }
 
 #[derive(Debug, Default)]
@@ -66,16 +69,23 @@ impl Beat {
     }
 
     /// The handler has returned.
-    pub(crate) fn end(&self) -> Ended {
-        match std::mem::take(&mut *self.state()) {
-            State::TimedOut { replaced, .. } => Ended::TimedOut { replaced },
-            State::Idle | State::Running(_) => Ended::InTime,
+    pub(crate) fn end(&self, now: Duration) -> Ended {
+        let state = std::mem::take(&mut *self.state());
+        match (state.overdue(now), state) {
+            (Some(attempt), _) => Ended::Late(attempt),
+            (None, State::TimedOut { replaced, .. }) => Ended::TimedOut { replaced },
+            (None, State::Idle | State::Running(_)) => Ended::InTime,
         }
     }
 
     /// Whether the time of the attempt is up.
-    pub(crate) fn is_timed_out(&self) -> bool {
-        matches!(*self.state(), State::TimedOut { .. })
+    pub(crate) fn is_timed_out(&self, now: impl FnOnce() -> Duration) -> bool {
+        let state = self.state();
+        match *state {
+            State::Idle => false,
+            State::Running(_) => state.overdue(now()).is_some(),
+            State::TimedOut { .. } => true,
+        }
     }
 
     /// Ends the attempt if its time is up; `replace` says whether another worker takes this one's place.
@@ -217,15 +227,27 @@ mod tests {
         beat.begin(ATTEMPT);
         let early = Duration::from_millis(14_999);
         assert_eq!(beat.time_out(early, || true), None);
-        assert_eq!(beat.end(), Ended::InTime);
+        assert!(!beat.is_timed_out(|| early));
+        assert_eq!(beat.end(early), Ended::InTime);
         assert_eq!(beat.time_out(late, || true), None);
 
         beat.begin(ATTEMPT);
         assert_eq!(beat.time_out(late, || true), Some((ATTEMPT, true)));
         assert_eq!(beat.time_out(late, || true), None);
-        assert!(beat.is_timed_out());
-        assert_eq!(beat.end(), Ended::TimedOut { replaced: true });
-        assert!(!beat.is_timed_out());
+        assert!(beat.is_timed_out(|| late));
+        assert_eq!(beat.end(late), Ended::TimedOut { replaced: true });
+        assert!(!beat.is_timed_out(|| late));
+    }
+
+    #[test]
+    fn a_handler_that_returns_late_is_late_though_nobody_looked() {
+        let beat = Beat::default();
+        let late = Duration::from_secs(15);
+        beat.begin(ATTEMPT);
+        assert!(beat.is_timed_out(|| late));
+        assert_eq!(beat.end(late), Ended::Late(ATTEMPT));
+        assert!(!beat.is_timed_out(|| late));
+        assert_eq!(beat.end(late), Ended::InTime);
     }
 
     #[test]
@@ -238,7 +260,7 @@ mod tests {
         assert_eq!(beat.replace(|| false), None);
         assert_eq!(beat.replace(|| true), Some(ATTEMPT.slice));
         assert_eq!(beat.replace(|| true), None);
-        assert_eq!(beat.end(), Ended::TimedOut { replaced: true });
+        assert_eq!(beat.end(late), Ended::TimedOut { replaced: true });
         assert_eq!(beat.replace(|| true), None);
     }
 }

@@ -1,5 +1,6 @@
 //! What others ask of the writer, and what the writer hands to workers.
 
+use super::beat::Attempt;
 use super::gate::Claim;
 use super::live::{Live, Origin};
 use super::tables::{SliceWrites, Tables};
@@ -163,6 +164,8 @@ impl Finished {
 
 #[derive(Debug)]
 pub(crate) enum Command {
+    /// An attempt whose handler has returned after its time was up.
+    Late(Attempt),
     Submit(Box<Submission>, Sender<Submitted>),
     Stop(BatchId, Sender<Steered>),
     Resume(Arc<Live>, Sender<Steered>),

@@ -91,7 +91,11 @@ struct Dismissed;
 /// What became of a slice.
 enum Slice {
     Through(Finished),
-    TimedOut { replaced: bool },
+    TimedOut {
+        replaced: bool,
+    },
+    /// The writer does not know.
+    Late(Attempt),
 }
 
 impl Worker {
@@ -219,6 +223,13 @@ impl Worker {
                 }
                 Ok(false)
             }
+            Ok(Slice::Late(attempt)) => {
+                self.attempts += 1;
+                self.tables = None;
+                self.send(Command::Late(attempt))?;
+                self.send(Command::Finished(Box::new(Finished::nothing_of(job))))?;
+                Ok(false)
+            }
             Err(StoreError(reason)) => {
                 self.send(Command::Failed(reason))?;
                 Err(Dismissed)
@@ -257,8 +268,10 @@ impl Worker {
             self.begin_attempt(job, place);
             let ran;
             (ran, workspace) = self.run_item(job, *item, workspace)?;
-            if let Ended::TimedOut { replaced } = self.end_attempt(job) {
-                return Ok(Slice::TimedOut { replaced });
+            match self.end_attempt(job) {
+                Ended::InTime => {}
+                Ended::TimedOut { replaced } => return Ok(Slice::TimedOut { replaced }),
+                Ended::Late(attempt) => return Ok(Slice::Late(attempt)),
             }
             if !self.note(job, *item, ran, &mut workspace, &mut finished)? {
                 break;
@@ -288,7 +301,7 @@ impl Worker {
 
     fn end_attempt(&self, job: &Job) -> Ended {
         match self.shared.operation(job.slice.operation).timeout {
-            Some(_) => self.post.beat.end(),
+            Some(_) => self.post.beat.end(self.shared.timeline.elapsed()),
             None => Ended::InTime,
         }
     }

@@ -302,6 +302,7 @@ impl Writer {
             Command::Delete(deletion, reply) => self.delete(deletion, reply),
             Command::Pause(operation, reason, reply) => self.pause(operation, reason, reply),
             Command::Unpause(operation, reply) => self.unpause(operation, reply),
+            Command::Late(attempt) => self.time_out(attempt, false),
             Command::Finished(finished) => self.finish(*finished),
             Command::LeaseReturned => {
                 let returned = self.outlets.lease_home.try_recv();

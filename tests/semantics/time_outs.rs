@@ -2,13 +2,15 @@
 
 use crate::harness::{
     AMPLE, Bystander, Call, Door, Ends, Log, Mail, Pay, Post, SOON, SUMS, Tested, add, eventually,
-    fresh, outcomes, queue_on, sum,
+    fresh, never, outcomes, queue_on, sum,
 };
 use batchwright::testing::Assertions;
 use batchwright::{
     Failure, OperationStats, Queue, RetryPolicy, ShutdownError, State, TableError, limits,
 };
 use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -99,6 +101,51 @@ fn a_worker_that_could_not_be_replaced_is_as_soon_as_there_is_room() -> Tested {
     assert_eq!(batch.assert_succeeded(limits::HUNG_HANDLERS + 1), most + 1);
     others.open();
     queue.shutdown(AMPLE)?;
+    Ok(())
+}
+
+/// The writer waits for a read and sees nothing: the handler and its worker know the time by themselves.
+#[test]
+fn a_handler_is_late_although_nobody_looks() -> Tested {
+    let (disk, clock) = fresh();
+    let (handler, reader) = (Door::new(), Door::new());
+    let (held, told) = (handler.clone(), Arc::new(AtomicBool::new(false)));
+    let tell = Arc::clone(&told);
+    let call = Call::new(move |n, cx| {
+        held.pass();
+        tell.store(cx.is_cancelled(), Ordering::Relaxed);
+        Ok(n)
+    });
+    let queue = queue_on(&clock)
+        .register(call.timeout(LIMIT))
+        .register(Mail::echo())
+        .open_in_memory(&disk)?;
+    let batch = queue.submit::<Call>([7])?;
+    handler.wait_for(1);
+    std::thread::scope(|threads| -> Tested {
+        let reads = threads.spawn(|| {
+            queue.read(|_| {
+                reader.pass();
+                Ok(())
+            })
+        });
+        reader.wait_for(1);
+        let commits = threads.spawn(|| queue.submit::<Mail>([1]).map(drop));
+        never(|| commits.is_finished());
+        clock.advance(LIMIT);
+        handler.open();
+        eventually(|| told.load(Ordering::Relaxed));
+        reader.open();
+        reads.join().map_err(|_| "the reader panicked")??;
+        commits.join().map_err(|_| "the submitter panicked")??;
+        Ok(())
+    })?;
+    batch.ends()?;
+    batch.assert_failed(0, Failure::TIMED_OUT);
+    assert_eq!(stats(&queue, "call")?.timed_out, 1);
+    eventually(|| stats(&queue, "call").is_ok_and(|stats| stats.hung == 0));
+    // The worker is there again.
+    queue.submit::<Mail>(0..4)?.ends()?;
     Ok(())
 }
 

@@ -86,31 +86,41 @@ const ATTEMPT: Attempt = Attempt {
     limit: Duration::from_secs(1),
 };
 
-/// The worker's result counts, or the time-out does: one of the two, whoever looks when.
+/// The worker's result counts, or the time-out does: one of the two, whoever looks when. A worker that returns late
+/// says so itself when the writer has not seen it.
 pub fn an_attempt_ends_once() {
-    loom::model(|| {
-        let posts = Arc::new(Posts::default());
-        let post = Posts::take(&posts);
-        let counted = Arc::new(Mutex::new(Vec::new()));
-        let worker = thread::spawn({
-            let counted = Arc::clone(&counted);
-            move || {
-                post.beat.begin(ATTEMPT);
-                match post.beat.end() {
-                    Ended::InTime => counted.lock().expect("no thread panics").push("result"),
-                    Ended::TimedOut { replaced } => assert!(replaced),
+    for returns_after in [Duration::ZERO, ATTEMPT.limit] {
+        loom::model(move || an_attempt_ends(returns_after));
+    }
+}
+
+fn an_attempt_ends(returns_after: Duration) {
+    let posts = Arc::new(Posts::default());
+    let post = Posts::take(&posts);
+    let counted = Arc::new(Mutex::new(Vec::new()));
+    let worker = thread::spawn({
+        let counted = Arc::clone(&counted);
+        move || {
+            post.beat.begin(ATTEMPT);
+            let ended = match post.beat.end(returns_after) {
+                Ended::InTime => "result",
+                Ended::Late(attempt) => {
+                    assert_eq!((attempt, returns_after), (ATTEMPT, ATTEMPT.limit));
+                    "late"
                 }
-            }
-        });
-        for beat in posts.beats() {
-            if beat.time_out(ATTEMPT.limit, || true).is_some() {
-                counted.lock().expect("no thread panics").push("time-out");
-            }
+                Ended::TimedOut { replaced } => return assert!(replaced),
+            };
+            counted.lock().expect("no thread panics").push(ended);
         }
-        worker.join().expect("no thread panics");
-        assert_eq!(counted.lock().expect("no thread panics").len(), 1);
-        assert!(posts.beats().is_empty());
     });
+    for beat in posts.beats() {
+        if beat.time_out(ATTEMPT.limit, || true).is_some() {
+            counted.lock().expect("no thread panics").push("time-out");
+        }
+    }
+    worker.join().expect("no thread panics");
+    assert_eq!(counted.lock().expect("no thread panics").len(), 1);
+    assert!(posts.beats().is_empty());
 }
 
 /// `stats` looks at all posts while a worker that hangs is replaced, which takes a post.
@@ -131,7 +141,10 @@ pub fn looking_at_the_posts_and_replacing_a_worker_do_not_wait_for_each_other() 
         assert!(timed_out.is_some());
         assert!(looking.join().expect("no thread panics") <= 2);
         assert_eq!(replacement.map(|post| post.number), Some(1));
-        assert_eq!(hangs.beat.end(), Ended::TimedOut { replaced: true });
+        assert_eq!(
+            hangs.beat.end(Duration::ZERO),
+            Ended::TimedOut { replaced: true }
+        );
     });
 }
 

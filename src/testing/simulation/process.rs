@@ -278,6 +278,7 @@ impl World {
         let what = match &report {
             Command::Finished(_) => "finished",
             Command::LeaseReturned => "lease returned",
+            Command::Late(_) => "late",
             _ => "failed",
         };
         self.note(&Event::Delivered { worker, what });

@@ -91,7 +91,7 @@ pub(super) struct Progress {
     pub(super) began_ms: u64,
     /// In which slice.
     pub(super) slice: Option<SliceOf>,
-    /// The writer has looked since its time was up, and before its handler returned.
+    /// Its time was up before its handler returned.
     pub(super) timed_out: bool,
     /// How often the process ended while it ran, at least and at most; power cuts do not count.
     pub(super) crashes: (u32, u32),

@@ -336,6 +336,7 @@ impl Checker {
         };
         let progress = &mut known.items[usize::from(call.index)];
         if (progress.attempt, progress.slice) == (call.attempt, Some(slice)) {
+            progress.timed_out |= overdue;
             let is_last = call.attempt >= call.kind.attempts();
             let is_final = act != Act::TryAgain || is_last;
             progress.end = Some(End {
