@@ -60,6 +60,12 @@ fn nothing_is_lost_or_done_twice_whatever_fails() -> Tested {
     Ok(())
 }
 
+/// The checker took the refusal of a second deletion for the failure of the first, whose outcome nobody knew.
+#[test]
+fn a_deletion_that_may_be_done_is_not_undone_by_a_refused_one() -> Tested {
+    Ok(run_twice(500_069)?)
+}
+
 /// Runs a seed twice: the same must happen.
 fn run_twice(seed: u64) -> Result<(), String> {
     let again = format!("BATCHWRIGHT_SEED={seed} runs it again and prints what happens");

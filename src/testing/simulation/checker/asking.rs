@@ -248,10 +248,12 @@ impl Checker {
             }
             Asked::Pause(kind) => self.pauses.entry(kind).or_default().pauses_open -= 1,
             Asked::Unpause(kind) => self.pauses.entry(kind).or_default().unpauses_open -= 1,
-            Asked::Submission(_)
-            | Asked::Delete(_)
-            | Asked::FailUndecodable(_)
-            | Asked::Resolve(..) => {}
+            Asked::Delete(batch) => {
+                if let Some(known) = self.batches.get_mut(&batch) {
+                    known.may_stay_gone = true;
+                }
+            }
+            Asked::Submission(_) | Asked::FailUndecodable(_) | Asked::Resolve(..) => {}
         }
     }
 
@@ -407,7 +409,7 @@ impl Checker {
         if let Some(known) = self.batches.get_mut(&batch) {
             match answer {
                 Answer::Deleted(1) => known.gone = true,
-                _ => known.may_be_gone &= !is_last,
+                _ => known.may_be_gone &= !is_last || known.may_stay_gone,
             }
         }
         Ok(())

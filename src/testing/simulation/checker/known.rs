@@ -35,6 +35,8 @@ pub(super) struct Known {
     pub(super) gone: bool,
     /// Somebody asked for its deletion, and may have got it.
     pub(super) may_be_gone: bool,
+    /// Somebody was told that it is not known whether they did.
+    pub(super) may_stay_gone: bool,
     pub(super) stop: Stop,
     /// Somebody asked for its items to fail that cannot be decoded; or they are those that did.
     pub(super) may_fail_undecodable: bool,
@@ -146,6 +148,7 @@ impl Known {
             certain,
             gone: false,
             may_be_gone: false,
+            may_stay_gone: false,
             stop: Stop::default(),
             may_fail_undecodable: false,
             is_new: true,

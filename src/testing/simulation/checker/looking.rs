@@ -96,6 +96,7 @@ impl Checker {
             known.gone = !is_there;
             if first {
                 known.may_be_gone = false;
+                known.may_stay_gone = false;
             }
         }
         if first {
