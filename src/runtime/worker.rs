@@ -214,20 +214,15 @@ impl Worker {
                 Ok(whole)
             }
             Ok(Slice::TimedOut { replaced }) => {
-                self.attempts += 1;
-                // The lease is another's by now.
-                self.tables = None;
-                self.send(Command::Finished(Box::new(Finished::nothing_of(job))))?;
+                self.give_up(job)?;
                 if replaced {
                     return Err(Dismissed);
                 }
                 Ok(false)
             }
             Ok(Slice::Late(attempt)) => {
-                self.attempts += 1;
-                self.tables = None;
                 self.send(Command::Late(attempt))?;
-                self.send(Command::Finished(Box::new(Finished::nothing_of(job))))?;
+                self.give_up(job)?;
                 Ok(false)
             }
             Err(StoreError(reason)) => {
@@ -235,6 +230,14 @@ impl Worker {
                 Err(Dismissed)
             }
         }
+    }
+
+    /// The time of the slice's last attempt was up: nothing of it counts.
+    fn give_up(&mut self, job: &Job) -> Result<(), Dismissed> {
+        self.attempts += 1;
+        // The lease is another's by now, or soon.
+        self.tables = None;
+        self.send(Command::Finished(Box::new(Finished::nothing_of(job))))
     }
 
     fn run_slice(&mut self, job: &Job) -> Result<Slice, StoreError> {

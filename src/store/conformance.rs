@@ -22,7 +22,7 @@ struct OnSled(tempfile::TempDir);
 
 impl Bench for OnSled {
     fn new() -> Self {
-        // In memory where there is room: what becomes of it on a disk is judged elsewhere.
+        // In memory where there is such a place: what becomes of it on a disk is judged elsewhere.
         let in_memory = tempfile::tempdir_in("/dev/shm");
         Self(in_memory.or_else(|_| tempfile::tempdir()).unwrap())
     }

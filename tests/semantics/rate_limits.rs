@@ -95,7 +95,6 @@ fn a_queue_wakes_up_when_the_limit_lets_it() -> Tested {
     Ok(())
 }
 
-/// What was handed out and has not begun does not use up the limit.
 /// A handler that gives up has been called: what it was limited for, such as a request, it may have done.
 #[test]
 fn items_that_gave_up_because_their_batch_is_stopped_count() -> Tested {
@@ -126,6 +125,7 @@ fn items_that_gave_up_because_their_batch_is_stopped_count() -> Tested {
     Ok(())
 }
 
+/// What was handed out and has not begun does not use up the limit.
 #[test]
 fn items_of_a_stopped_batch_are_given_back() -> Tested {
     let (disk, clock) = fresh();
